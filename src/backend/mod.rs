@@ -1,0 +1,40 @@
+//! Running a network on a frame: the trait that every engine implements, and the choice of one.
+//!
+//! Backends know models and frames, and nothing of files, cameras, windows or training.
+
+pub mod candle;
+
+use anyhow::Result;
+
+use crate::frame::Frame;
+use crate::model::Model;
+
+/// An engine that paints frames with a loaded model.
+pub trait Backend: Send {
+    /// What runs, for people and logs: `candle-cpu`, `candle-cuda`.
+    fn name(&self) -> &str;
+
+    /// Takes over a model; later frames are painted with it.
+    fn load(&mut self, model: &Model) -> Result<()>;
+
+    /// Paints `input`, of any size from 1x1, into `output`, which takes on its size, index and pts.
+    /// Fails when no model is loaded.
+    fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()>;
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// An NVIDIA GPU where the program can use one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The NVIDIA GPU; an error where there is none.
+    Cuda,
+}
+
+/// Opens the engine for `device`. `threads` bounds the CPU threads; `None` takes every core.
+pub fn open(device: Device, threads: Option<usize>) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(candle::Candle::new(device, threads)?))
+}

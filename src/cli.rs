@@ -1,0 +1,263 @@
+//! The command line as types: what can be typed, and the words that explain it. No input or output.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backend::Device;
+use crate::network::Width;
+
+/// Turns a video file or a picture into a painting, and learns new styles.
+#[derive(Debug, Parser)]
+#[command(name = "repaint", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Paint a video file: every frame painted, sound, timing and rotation kept
+    #[cfg(feature = "video")]
+    Video(VideoArgs),
+    /// Paint pictures
+    Image(ImageArgs),
+    /// Learn a new style from one painting
+    Train(Box<TrainArgs>),
+    /// List, inspect and import models
+    Models(ModelsArgs),
+}
+
+/// How to paint, the same in every command.
+#[derive(Args, Clone, Debug)]
+pub struct PaintArgs {
+    /// Style model: a file, or a name from `repaint models list`
+    #[arg(short, long, value_name = "MODEL", default_value = "starry_night")]
+    pub model: String,
+    /// Shorter side of the painted picture in pixels; the source's own when not given
+    #[arg(long, value_name = "SHORT_SIDE", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    pub size: Option<u32>,
+    /// How much of the painting shows: 0 is the source, 1 is all paint
+    #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = fraction)]
+    pub strength: f32,
+    /// Keep the colours of the source; take only brush strokes and brightness from the painting
+    #[arg(long)]
+    pub keep_colors: bool,
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// Replace outputs that exist
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// The NVIDIA GPU if there is one, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// The NVIDIA GPU
+    Cuda,
+}
+
+/// `repaint video`.
+#[derive(Args, Debug)]
+pub struct VideoArgs {
+    /// Video file to paint
+    pub input: PathBuf,
+    /// Video file to write; its ending chooses the container (mp4, mkv, mov, webm)
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub paint: PaintArgs,
+    /// Video encoder by FFmpeg's name, such as libx264, libx265, libvpx-vp9, prores_ks; the usual one of
+    /// the container when not given
+    #[arg(long, value_name = "NAME")]
+    pub codec: Option<String>,
+    /// Constant quality of the encoder, 0 (best) to 63; for H.264 18 is visually lossless
+    #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u8).range(0..=63))]
+    pub crf: u8,
+    /// Encoder preset, from ultrafast to veryslow
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+}
+
+/// `repaint image`.
+#[derive(Args, Debug)]
+pub struct ImageArgs {
+    /// Pictures to paint (png, jpeg, webp)
+    #[arg(required = true, value_name = "IN")]
+    pub inputs: Vec<PathBuf>,
+    /// Picture to write (png, jpeg); a folder when there are several inputs
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub paint: PaintArgs,
+}
+
+/// `repaint train`.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Picture of the painting to learn from
+    pub painting: PathBuf,
+    /// Folder of photographs to train on
+    #[arg(long, value_name = "DIR")]
+    pub photos: PathBuf,
+    /// Model file to write (safetensors)
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Settings as TOML; what is given on the command line wins
+    #[arg(long, value_name = "FILE.toml")]
+    pub recipe: Option<PathBuf>,
+    /// Width of the network [default: small]
+    #[arg(long, value_enum)]
+    pub network: Option<WidthArg>,
+    /// Training steps
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Photographs in a step
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub batch: Option<u32>,
+    /// Side of the square cut from each photograph, in pixels
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub crop: Option<u32>,
+    /// Weight of the style against the content
+    #[arg(long, value_name = "X")]
+    pub style_weight: Option<f64>,
+    /// Weight of the total variation: more is smoother
+    #[arg(long, value_name = "X")]
+    pub tv_weight: Option<f64>,
+    /// Shorter side of the painting in pixels: smaller means finer strokes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
+    pub style_size: Option<u32>,
+    /// Highest learning rate
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
+    #[arg(long, value_name = "FILE")]
+    pub vgg19: Option<PathBuf>,
+    /// Picture that shows the state of the training, rewritten every --preview-every steps
+    #[arg(long, value_name = "FILE.png")]
+    pub preview: Option<PathBuf>,
+    /// Steps between two previews
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub preview_every: u32,
+    /// Photographs to measure the finished model on
+    #[arg(long, value_name = "DIR")]
+    pub validation: Option<PathBuf>,
+    /// Title of the painting, for the model's metadata
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// Painter of the painting, for the model's metadata
+    #[arg(long, value_name = "TEXT")]
+    pub painter: Option<String>,
+    /// Year of the painting, for the model's metadata
+    #[arg(long, value_name = "TEXT")]
+    pub year: Option<String>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `--network`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WidthArg {
+    /// 8-16-32 channels: real time on a CPU
+    Small,
+    /// 16-32-64 channels
+    Medium,
+    /// 32-64-128 channels, as in the paper
+    Large,
+}
+
+/// `repaint models`.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ModelsCommand,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the models that --model knows
+    List,
+    /// Show what a model is and how it was made
+    Show {
+        /// A file, or a name from `repaint models list`
+        model: String,
+    },
+    /// Turn a pytorch/examples network (.pth, .model) into a model of this program
+    Import {
+        /// File to import
+        file: PathBuf,
+        /// Model file to write; a file of the same name in the user's model folder when not given
+        #[arg(short, long, value_name = "OUT")]
+        output: Option<PathBuf>,
+        /// Title of the painting
+        #[arg(long, value_name = "TEXT")]
+        title: Option<String>,
+        /// Painter of the painting
+        #[arg(long, value_name = "TEXT")]
+        painter: Option<String>,
+        /// Replace a model that exists
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Download what training needs: torchvision's VGG19 (574 MB, 80 MB of it kept)
+    Fetch {
+        /// What to download
+        #[arg(value_enum)]
+        what: Fetch,
+    },
+}
+
+/// What `repaint models fetch` downloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fetch {
+    /// The loss network that training needs
+    Vgg19,
+}
+
+impl From<DeviceArg> for Device {
+    fn from(device: DeviceArg) -> Self {
+        match device {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda => Self::Cuda,
+        }
+    }
+}
+
+impl From<WidthArg> for Width {
+    fn from(width: WidthArg) -> Self {
+        match width {
+            WidthArg::Small => Self::Small,
+            WidthArg::Medium => Self::Medium,
+            WidthArg::Large => Self::Large,
+        }
+    }
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1".to_string()),
+    }
+}

@@ -1,0 +1,70 @@
+//! One picture in memory, as every stage of the program passes it on.
+//!
+//! A frame is RGB, 8 bits a channel, rows from the top, without padding between rows. Reading,
+//! scaling and encoding pictures belong to `media`; networks see frames only through `backend`.
+
+/// A picture: `width * height` RGB pixels of 3 bytes, row by row from the top.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Number of the frame in its source, from 0.
+    pub index: u64,
+    /// Presentation time in ticks of the source's time base (0 for stills).
+    pub pts: i64,
+    /// `width * height * 3` bytes: R, G, B of each pixel.
+    pub pixels: Vec<u8>,
+}
+
+impl Frame {
+    /// A black frame of `width` x `height` pixels.
+    pub fn new(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            pixels: vec![0; width * height * 3],
+            ..Self::default()
+        }
+    }
+
+    /// Takes on the size, number and time of `other`; the pixels keep whatever they held. Reuses
+    /// the memory, so that a frame that travels in a circle costs no allocation.
+    pub fn shape_like(&mut self, other: &Frame) {
+        self.width = other.width;
+        self.height = other.height;
+        self.index = other.index;
+        self.pts = other.pts;
+        self.pixels.resize(other.pixels.len(), 0);
+    }
+
+    /// Writes the pixels as `f32` planes (R, then G, then B; 0..255) into `planes`, which holds
+    /// `3 * width * height` values.
+    pub fn to_planes(&self, planes: &mut [f32]) {
+        let area = self.width * self.height;
+        let (red, rest) = planes.split_at_mut(area);
+        let (green, blue) = rest.split_at_mut(area);
+        for (i, pixel) in self.pixels.chunks_exact(3).enumerate() {
+            red[i] = f32::from(pixel[0]);
+            green[i] = f32::from(pixel[1]);
+            blue[i] = f32::from(pixel[2]);
+        }
+    }
+
+    /// Fills the pixels from `f32` planes of the frame's size; values are clamped to 0..255 and
+    /// rounded to the nearest integer. NaN becomes 0.
+    pub fn set_from_planes(&mut self, planes: &[f32]) {
+        let area = self.width * self.height;
+        for (i, pixel) in self.pixels.chunks_exact_mut(3).enumerate() {
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                *value = quantize(planes[channel * area + i]);
+            }
+        }
+    }
+}
+
+/// Clamps to 0..255 and rounds to the nearest integer.
+fn quantize(value: f32) -> u8 {
+    (value + 0.5) as u8
+}

@@ -1,0 +1,23 @@
+//! `repaint` turns a live webcam, a video file or a picture into a moving painting.
+//!
+//! The path of a frame:
+//!
+//! ```text
+//! video:   decode -> bounded(4) -> paint -> bounded(4) -> encode; other streams copied
+//! image:   picture -> paint -> picture
+//! ```
+//!
+//! The layer rule: `commands` use `pipeline`, which uses the traits of `media` and `backend`;
+//! these use `model`, `network` and `frame`. `train` and `backend::candle` use `ops`. Arrows never
+//! go up; `media` and `backend` do not know each other.
+
+pub mod backend;
+pub mod cli;
+pub mod commands;
+pub mod frame;
+pub mod media;
+pub mod model;
+pub mod network;
+pub mod ops;
+pub mod output;
+pub mod train;

@@ -1,0 +1,1 @@
+//! Candle operators with a right and fast forward and backward.

@@ -1,0 +1,93 @@
+//! Files that appear only when they are whole: written beside their place, then renamed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempPath;
+
+/// What to do when a file of the output's name exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it alone and fail.
+    Keep,
+    /// Replace it, once the new file is whole.
+    Overwrite,
+}
+
+/// A file in the making. It carries a hidden name beside its place until [`Output::finish`];
+/// dropped before that, it disappears.
+pub struct Output {
+    place: PathBuf,
+    temporary: TempPath,
+    existing: Existing,
+}
+
+impl Output {
+    /// Makes the hidden file beside `place`. The hidden name keeps the extension, by which writers
+    /// choose formats. Fails when `place` is a folder, cannot be written, or exists and is to be
+    /// kept.
+    pub fn create(place: &Path, existing: Existing) -> Result<Self> {
+        ensure!(
+            !place.is_dir(),
+            "`{}` is a folder: name a file in it",
+            place.display()
+        );
+        ensure!(
+            existing == Existing::Overwrite || !place.exists(),
+            "`{}` exists: choose another name or add --overwrite",
+            place.display()
+        );
+        let folder = match place.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let extension = place.extension().unwrap_or_default().to_string_lossy();
+        let mut builder = tempfile::Builder::new();
+        let suffix = format!(".{extension}");
+        builder.prefix(".repaint-").suffix(&suffix);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666)); // the umask applies
+        }
+        let temporary = builder
+            .tempfile_in(folder)
+            .with_context(|| format!("could not write to folder `{}`", folder.display()))?
+            .into_temp_path();
+        Ok(Self {
+            place: place.to_path_buf(),
+            temporary,
+            existing,
+        })
+    }
+
+    /// The hidden file's path, to write to.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives the file its name.
+    pub fn finish(self) -> Result<()> {
+        let Self {
+            place,
+            temporary,
+            existing,
+        } = self;
+        let done = match existing {
+            Existing::Overwrite => temporary.persist(&place),
+            Existing::Keep => temporary.persist_noclobber(&place),
+        };
+        done.map_err(|error| error.error)
+            .with_context(|| format!("could not write `{}`", place.display()))
+    }
+}
+
+/// Writes a small file in one go, replacing what was there once the new one is whole.
+pub fn write_whole(place: &Path, bytes: &[u8]) -> Result<()> {
+    let output = Output::create(place, Existing::Overwrite)?;
+    let mut file = std::fs::File::create(output.path())?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    output.finish()
+}
