@@ -74,6 +74,7 @@ pub struct VideoArgs {
     pub input: PathBuf,
     /// Video file to write; its ending chooses the container (mp4, mkv, mov, webm)
     pub output: PathBuf,
+    /// How to paint.
     #[command(flatten)]
     pub paint: PaintArgs,
     /// Video encoder by FFmpeg's name, such as libx264, libx265, libvpx-vp9, prores_ks; the usual one of
@@ -97,6 +98,7 @@ pub struct ImageArgs {
     /// Picture to write (png, jpeg); a folder when there are several inputs
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
+    /// How to paint.
     #[command(flatten)]
     pub paint: PaintArgs,
 }
