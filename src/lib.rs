@@ -20,4 +20,6 @@ pub mod model;
 pub mod network;
 pub mod ops;
 pub mod output;
+pub mod paint;
+pub mod pipeline;
 pub mod train;

@@ -1,10 +1,17 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
+mod checks;
+pub mod image;
+#[cfg(feature = "video")]
+pub mod video;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::cli::Command;
+
+use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 
 /// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -29,5 +36,10 @@ pub fn run(command: &Command) -> Result<()> {
         }
     })
     .context("could not listen for Ctrl-C")?;
-    anyhow::bail!("to be written: {command:?}")
+    match command {
+        #[cfg(feature = "video")]
+        Command::Video(args) => video::run(args, &STOP),
+        Command::Image(args) => image::run(args, &STOP),
+        other => anyhow::bail!("to be written: {other:?}"),
+    }
 }
