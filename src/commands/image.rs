@@ -14,6 +14,9 @@ use crate::media::picture::{self, PictureFormat};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
 
+/// Most pixels of a picture that is scaled.
+const MAX_PIXELS: usize = 1 << 28;
+
 /// Paints pictures. A bad one among several does not keep the others from being painted; the
 /// error at the end names it. Once `stop` is set no further picture is begun and the result is
 /// [`Interrupted`].
@@ -115,6 +118,11 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
     let mut frame = picture::read(input)?;
     if let Some(side) = args.size {
         let (width, height) = scaled(&frame, side as usize);
+        ensure!(
+            width * height <= MAX_PIXELS,
+            "--size {side} makes `{}` {width}x{height}: choose a smaller size",
+            input.display()
+        );
         frame = picture::resize(&frame, width, height);
     }
     let mut painting = Frame::default();

@@ -20,6 +20,9 @@ use crate::frame::Frame;
 /// Damaged packets in a row after which the rest of the file is given up.
 const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 
+/// Most pixels of a frame that is scaled, 8K by 8K.
+const MAX_PIXELS: usize = 1 << 26;
+
 /// Frame rate assumed where a file tells none.
 const DEFAULT_RATE: (i32, i32) = (25, 1);
 
@@ -186,6 +189,12 @@ impl Decoder {
         }
         if let Some(side) = short_side {
             upright = scaled(upright, side as usize);
+            ensure!(
+                upright.0 * upright.1 <= MAX_PIXELS,
+                "--size {side} makes its frames {}x{}: choose a smaller size",
+                upright.0,
+                upright.1
+            );
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());

@@ -28,14 +28,15 @@ const FILE_TAGS: [&str; 4] = [
     "encoder",
 ];
 
-/// Tags of a stream that are no longer true of painted video, by their beginnings.
+/// Tags of a stream that are no longer true of painted video, by their beginnings
+/// in lower case.
 const VIDEO_TAGS: [&str; 6] = [
     "encoder",
     "rotate",
-    "BPS",
-    "DURATION",
-    "NUMBER_OF_",
-    "_STATISTICS_",
+    "bps",
+    "duration",
+    "number_of_",
+    "_statistics_",
 ];
 
 /// What becomes of one stream of the source.
@@ -233,7 +234,7 @@ fn route(
     if kind == Type::Audio {
         match AudioTranscoder::open(stream, container, muxer) {
             Ok(transcoder) => {
-                describe(stream, muxer, transcoder.stream(), &["encoder"]);
+                describe(stream, muxer, transcoder.stream(), &VIDEO_TAGS);
                 let name = transcoder.name();
                 let container = container.name();
                 remarks.push(format!("{what} becomes {name}: {container} cannot hold it"));
@@ -267,11 +268,12 @@ fn describe(stream: &av::Stream, muxer: &mut Output, to: usize, untrue: &[&str])
     }
 }
 
-/// A copy of `tags` without those that begin with one of `beginnings`.
+/// A copy of `tags` without those that begin with one of `beginnings`, in whatever case.
 fn without(tags: &av::DictionaryRef, beginnings: &[&str]) -> av::Dictionary<'static> {
     let mut copy = av::Dictionary::new();
     for (key, value) in tags.iter() {
-        if !beginnings.iter().any(|b| key.starts_with(b)) {
+        let lower = key.to_ascii_lowercase();
+        if !beginnings.iter().any(|b| lower.starts_with(b)) {
             copy.set(key, value);
         }
     }
