@@ -2,6 +2,8 @@
 
 #[path = "common/clips.rs"]
 mod clips;
+#![cfg(feature = "video")]
+
 mod common;
 
 use std::path::Path;

@@ -14,6 +14,7 @@ use av::format::stream::Disposition;
 use av::rescale;
 
 use super::FrameSource;
+use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout, Scaler};
 use crate::frame::Frame;
 
@@ -379,56 +380,4 @@ fn scaled(size: (usize, usize), side: usize) -> (usize, usize) {
         ((exact / 2.0).round() as usize * 2).max(2)
     };
     (even(size.0), even(size.1))
-}
-
-/// How stored rows become an upright picture: exchange x and y, then mirror.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Turn {
-    transpose: bool,
-    mirror_x: bool,
-    mirror_y: bool,
-}
-
-impl Turn {
-    /// From FFmpeg's display matrix: nine 32-bit values (a b u c d v x y w) that take a stored
-    /// point (p, q) to (a p + c q, b p + d q). Turns by other than right angles go to the nearest.
-    fn from_matrix(bytes: &[u8]) -> Self {
-        let value = |i: usize| match bytes.get(i * 4..i * 4 + 4) {
-            Some(four) => i64::from(i32::from_ne_bytes([four[0], four[1], four[2], four[3]])),
-            None => 0,
-        };
-        let (a, b, c, d) = (value(0), value(1), value(3), value(4));
-        if a.abs() >= b.abs() {
-            Self {
-                transpose: false,
-                mirror_x: a < 0,
-                mirror_y: d < 0,
-            }
-        } else {
-            Self {
-                transpose: true,
-                mirror_x: c < 0,
-                mirror_y: b < 0,
-            }
-        }
-    }
-
-    /// Copies the RGB picture `from` into `to`, turned; `to` has the upright size.
-    fn copy(self, from: &av::frame::Video, to: &mut Frame) {
-        let (data, stride) = (from.data(0), from.stride(0));
-        let (width, height) = (to.width, to.height);
-        for (y, row) in to.pixels.chunks_exact_mut(width * 3).enumerate() {
-            let y = if self.mirror_y { height - 1 - y } else { y };
-            if !self.transpose && !self.mirror_x {
-                row.copy_from_slice(&data[y * stride..y * stride + width * 3]);
-                continue;
-            }
-            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                let x = if self.mirror_x { width - 1 - x } else { x };
-                let (p, q) = if self.transpose { (y, x) } else { (x, y) };
-                let at = q * stride + p * 3;
-                pixel.copy_from_slice(&data[at..at + 3]);
-            }
-        }
-    }
 }

@@ -11,15 +11,12 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::codec::{Id, threading};
 use av::color::Range;
-use av::format::Pixel;
 
 use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
+use super::encode_choice as choice;
 use super::ffmpeg::{Color, Layout, Scaler, is_full_range, known_matrix};
 use crate::frame::Frame;
-
-/// Finest time base passed on, in ticks a second; players and 32-bit fields choke on nanoseconds.
-const MAX_TICKS: i32 = 1_000_000;
 
 /// Bits for each pixel and frame where an encoder has no constant quality.
 const BITS_PER_PIXEL: f64 = 0.2;
@@ -52,10 +49,10 @@ impl VideoEncoder {
         info: &VideoInfo,
         settings: &EncodeSettings,
     ) -> Result<Self> {
-        let codec = find_codec(container, settings)?;
+        let codec = choice::find_codec(container, settings)?;
         ensure_holds(muxer, container, &codec)?;
-        let format = pixel_format(&codec)?;
-        let (width, height) = coded_size(&codec, format, info);
+        let format = choice::pixel_format(&codec)?;
+        let (width, height) = choice::coded_size(&codec, format, info);
         let range = if is_full_range(format, Range::Unspecified) {
             Range::JPEG
         } else {
@@ -72,25 +69,24 @@ impl VideoEncoder {
             matrix: color.matrix,
             full_range: range == Range::JPEG,
         };
-        let base = time_base(&codec, info);
+        let base = choice::time_base(&codec, info);
         let mut context = av::codec::Context::new_with_codec(codec);
         let mut options = av::Dictionary::new();
-        let has_crf = has_option(&mut context, "crf");
+        let has_crf = choice::has_option(&mut context, "crf");
         if has_crf {
             options.set("crf", &settings.crf.to_string());
         }
         if let Some(preset) = &settings.preset {
-            ensure!(
-                has_option(&mut context, "preset"),
-                "encoder `{}` has no presets: leave out --preset",
-                codec.name()
-            );
+            choice::ensure_preset(&mut context, &codec, preset)?;
             options.set("preset", preset);
         }
         if codec.name() == "libvpx-vp9" {
             // Ten times faster than the default at nearly the same size.
             options.set("cpu-used", "4");
             options.set("row-mt", "1");
+        }
+        if codec.name() == "libx265" {
+            options.set("x265-params", "log-level=none"); // it writes to stderr by itself
         }
         let mut flags = av::codec::Flags::empty();
         if muxer
@@ -273,96 +269,6 @@ impl VideoEncoder {
         }
         Ok(())
     }
-}
-
-fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Codec> {
-    if let Some(name) = &settings.codec {
-        let codec = av::encoder::find_by_name(name).filter(|c| c.is_video());
-        return codec.with_context(|| {
-            format!(
-                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks or \
-                 another that `ffmpeg -encoders` lists"
-            )
-        });
-    }
-    let (name, id) = match container {
-        Container::WebM => ("libvpx-vp9", Id::VP9),
-        _ => ("libx264", Id::H264),
-    };
-    av::encoder::find_by_name(name)
-        .or_else(|| av::encoder::find(id))
-        .with_context(|| {
-            format!("this FFmpeg has no encoder `{name}`: install one that has, or use --codec")
-        })
-}
-
-/// 4:2:0 with 8 bits where the encoder takes it, as every player does; else what loses least.
-fn pixel_format(codec: &av::Codec) -> Result<Pixel> {
-    let Some(formats) = codec.video()?.formats() else {
-        return Ok(Pixel::YUV420P);
-    };
-    let formats: Vec<Pixel> = formats.collect();
-    if formats.contains(&Pixel::YUV420P) {
-        return Ok(Pixel::YUV420P);
-    }
-    let mut list: Vec<av::ffi::AVPixelFormat> = formats.iter().map(|&f| f.into()).collect();
-    list.push(av::ffi::AVPixelFormat::AV_PIX_FMT_NONE);
-    // SAFETY: the list lives through the call and ends with the terminator it asks for.
-    let best = unsafe {
-        av::ffi::avcodec_find_best_pix_fmt_of_list(
-            list.as_ptr(),
-            av::ffi::AVPixelFormat::AV_PIX_FMT_RGB24,
-            0,
-            std::ptr::null_mut(),
-        )
-    };
-    match Pixel::from(best) {
-        Pixel::None => bail!("encoder `{}` takes no pixels of main memory", codec.name()),
-        format => Ok(format),
-    }
-}
-
-/// The size that is coded: even where chroma is halved, but for the codecs that take odd sizes.
-fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> (u32, u32) {
-    let (width, height) = (info.width as u32, info.height as u32);
-    if matches!(codec.id(), Id::VP8 | Id::VP9 | Id::FFV1) {
-        return (width, height);
-    }
-    let (x, y) = format
-        .descriptor()
-        .map_or((0, 0), |d| (d.log2_chroma_w(), d.log2_chroma_h()));
-    let up = |length: u32, shift: u8| length.next_multiple_of(1 << shift);
-    (up(width, x), up(height, y))
-}
-
-/// The source's time base, unless it is finer than an encoder can count.
-fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
-    let (num, den) = info.time_base;
-    let finest = match codec.id() {
-        Id::MPEG4 => u16::MAX.into(), // the format's field has 16 bits
-        _ => MAX_TICKS,
-    };
-    if den / num.max(1) > finest {
-        av::Rational::new(1, finest)
-    } else {
-        av::Rational::new(num, den)
-    }
-}
-
-fn has_option(context: &mut av::codec::Context, name: &str) -> bool {
-    let name = std::ffi::CString::new(name).unwrap_or_default();
-    // SAFETY: the context is live, owned by the caller and starts with its AVClass; the name ends
-    // with a zero byte and outlives the call.
-    let option = unsafe {
-        av::ffi::av_opt_find(
-            context.as_mut_ptr().cast(),
-            name.as_ptr(),
-            std::ptr::null(),
-            0,
-            av::ffi::AV_OPT_SEARCH_CHILDREN as i32,
-        )
-    };
-    !option.is_null()
 }
 
 /// Makes sure that the encoder no longer reads the memory that the next frame is written to.

@@ -5,9 +5,13 @@
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
+mod decode_turn;
+#[cfg(feature = "video")]
 pub mod encode;
 #[cfg(feature = "video")]
 mod encode_audio;
+#[cfg(feature = "video")]
+mod encode_choice;
 #[cfg(feature = "video")]
 mod encode_copy;
 #[cfg(feature = "video")]

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use repaint::frame::Frame;
-use repaint::media::FrameSource;
-use repaint::media::decode::Decoder;
+use repaint::media::decode::{Decoder, VideoInfo};
 use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::{FrameSink, FrameSource};
 use repaint::output::Existing;
 use repaint::pipeline::{self, Report};
 
@@ -31,10 +31,7 @@ pub fn copy(input: &Frame, output: &mut Frame) -> Result<()> {
 /// Converts a file as `repaint video` does, with the painter [`copy`]. Returns the report and the
 /// remarks of decoder and encoder.
 pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report, Vec<String>)> {
-    let settings = match output.extension().and_then(|e| e.to_str()) {
-        Some("webm") => EncodeSettings::default(),
-        _ => fast(),
-    };
+    let settings = settings(output);
     let mut decoder = Decoder::open(input, size)?;
     let info = decoder.info().clone();
     let mut encoder = Encoder::create(output, Existing::Keep, &info, &settings, Some(input))?;
@@ -121,4 +118,42 @@ pub fn mean_colour(frame: &Frame) -> [f64; 3] {
         }
     }
     sums.map(|sum| sum / count)
+}
+
+/// Writes frames of one colour, times in ticks of `base`, the last one lasting until `end`.
+pub fn write(
+    path: &Path,
+    size: (usize, usize),
+    base: (i32, i32),
+    times: &[i64],
+    end: i64,
+    colour: [u8; 3],
+) -> Result<()> {
+    let mut info = VideoInfo::new(size.0, size.1, (25, 1));
+    info.time_base = base;
+    let mut encoder = Encoder::create(path, Existing::Keep, &info, &settings(path), None)?;
+    let mut frame = Frame::new(size.0, size.1);
+    for pixel in frame.pixels.chunks_exact_mut(3) {
+        pixel.copy_from_slice(&colour);
+    }
+    for (index, &pts) in times.iter().enumerate() {
+        (frame.index, frame.pts) = (index as u64, pts);
+        encoder.write(&frame)?;
+    }
+    encoder.finish(Ending::Whole(end))
+}
+
+/// Settings that fit the container of `path` and cost little time.
+pub fn settings(path: &Path) -> EncodeSettings {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("webm") => EncodeSettings::default(),
+        _ => fast(),
+    }
+}
+
+/// Fails unless each channel is within `tolerance` levels of `expected`.
+pub fn assert_near(what: &str, found: [f64; 3], expected: [u8; 3], tolerance: f64) {
+    let near = |(f, e): (f64, u8)| (f - f64::from(e)).abs() <= tolerance;
+    let all = found.into_iter().zip(expected).all(near);
+    assert!(all, "{what}: {found:.1?} instead of {expected:?}");
 }
