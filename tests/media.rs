@@ -1,8 +1,8 @@
 //! Real clips through decoder, pipeline and encoder: nothing may be lost but the old picture.
+#![cfg(feature = "video")]
 
 #[path = "common/clips.rs"]
 mod clips;
-#![cfg(feature = "video")]
 
 mod common;
 

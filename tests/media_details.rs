@@ -1,8 +1,8 @@
 //! Made clips through decoder and encoder: odd sizes, uneven times, late starts, colours.
+#![cfg(feature = "video")]
 
 #[path = "common/clips.rs"]
 mod clips;
-#![cfg(feature = "video")]
 
 mod common;
 

@@ -1,8 +1,8 @@
 //! Made files through decoder and encoder: other streams, tags, broken files, other encoders.
+#![cfg(feature = "video")]
 
 #[path = "common/clips.rs"]
 mod clips;
-#![cfg(feature = "video")]
 
 mod common;
 
