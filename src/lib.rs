@@ -14,10 +14,14 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod fetch;
+pub mod folders;
 pub mod frame;
 pub mod media;
 pub mod model;
 pub mod network;
 pub mod ops;
 pub mod output;
+pub mod pickle;
+pub mod tensors;
 pub mod train;
