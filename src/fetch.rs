@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const CONVOLUTIONS: [u32; 16] = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28,
 /// Time without an answer or a byte after which a connection counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Hears of the progress of a download and may end it.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
+
 /// A file to download.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
@@ -47,6 +51,8 @@ pub enum Fetched {
     AlreadyThere,
     /// It downloaded the file.
     Downloaded,
+    /// A part of the download, when it was told to stop; the next fetch continues there.
+    Part,
 }
 
 /// Where a fetched VGG19 lies: `vgg19.safetensors` in the user's cache, or nowhere when the user
@@ -57,12 +63,9 @@ pub fn vgg19_path() -> Option<PathBuf> {
 
 /// Downloads a VGG19 of torchvision's layout and keeps its convolutions at `place`, as f32 under
 /// torchvision's names (`features.0.weight`), with `layout` = `torchvision` in the metadata.
-/// `progress` hears the bytes that are there and, where the server says so, the bytes in all.
-pub fn vgg19(
-    source: Source,
-    place: &Path,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Fetched> {
+/// `progress` hears the bytes that are there and, where the server says so, the bytes in all; it
+/// answers whether to go on.
+pub fn vgg19(source: Source, place: &Path, progress: Progress) -> Result<Fetched> {
     if place.is_file() {
         return Ok(Fetched::AlreadyThere);
     }
@@ -70,13 +73,16 @@ pub fn vgg19(
     fs::create_dir_all(folder)
         .with_context(|| format!("could not make folder `{}`", folder.display()))?;
     let part = Part::open(&place.with_extension("pth.part"))?;
-    part.download(source.url, progress).map_err(|error| {
+    let end = part.download(source.url, progress).map_err(|error| {
         anyhow!(
             "could not download {}: {error:#}; a file that was downloaded by hand does as well: \
              `repaint train --vgg19 FILE`",
             source.url
         )
     })?;
+    if end.is_break() {
+        return Ok(Fetched::Part);
+    }
     let hash = part.sha256()?;
     if !hash.starts_with(source.sha256) {
         part.remove()?;
@@ -147,7 +153,7 @@ impl Part {
 
     /// Downloads what is missing. Begins again when the server cannot continue or has another
     /// version of the file by now.
-    fn download(&self, url: &str, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<()> {
+    fn download(&self, url: &str, progress: Progress) -> Result<ControlFlow<()>> {
         let have = self.file.metadata()?.len();
         let version = fs::read_to_string(&self.version).unwrap_or_default();
         if have > 0 && !version.is_empty() {
@@ -161,7 +167,7 @@ impl Part {
                 return self.receive(response, have, progress);
             }
             if same && status == StatusCode::RANGE_NOT_SATISFIABLE {
-                return Ok(()); // it is whole: the break came after the last byte
+                return Ok(ControlFlow::Continue(())); // it is whole: the break came after the last byte
             }
         }
         let response = get(url, None)?;
@@ -174,8 +180,8 @@ impl Part {
         &self,
         mut response: Response<Body>,
         start: u64,
-        progress: &mut dyn FnMut(u64, Option<u64>),
-    ) -> Result<()> {
+        progress: Progress,
+    ) -> Result<ControlFlow<()>> {
         let version = Version::of(&response, start);
         let total = version.as_ref().map(|version| version.length);
         let version = version.map_or(String::new(), |version| version.text());
@@ -186,25 +192,25 @@ impl Part {
         let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; 64 << 10];
         let mut have = start;
-        progress(have, total);
-        loop {
+        while progress(have, total).is_continue() {
             let count = match reader.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(broken_off(have, total, &error.to_string())),
             };
             if count == 0 {
-                break;
+                return match total {
+                    Some(total) if have < total => {
+                        Err(broken_off(have, Some(total), "connection closed"))
+                    }
+                    _ => Ok(ControlFlow::Continue(())),
+                };
             }
             file.write_all(&buffer[..count])
                 .map_err(|error| self.write_failed(error))?;
             have += count as u64;
-            progress(have, total);
         }
-        match total {
-            Some(total) if have != total => Err(broken_off(have, Some(total), "connection closed")),
-            _ => Ok(()),
-        }
+        Ok(ControlFlow::Break(()))
     }
 
     fn write_failed(&self, error: std::io::Error) -> anyhow::Error {

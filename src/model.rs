@@ -188,33 +188,33 @@ impl Model {
         crate::output::write_whole(path, &bytes).with_context(what)
     }
 
-    /// Finds a model by path, then by name in the user's model folder, then among the built-in.
-    pub fn find(name: &str) -> Result<Self> {
-        let path = Path::new(name);
-        let found = std::fs::metadata(path);
-        if found.as_ref().is_ok_and(|found| !found.is_dir()) {
+    /// Makes a model of a pytorch/examples network: a state dict as `torch.save` writes it, or a
+    /// safetensors file. Statistics that old instance norms kept and never used are left out.
+    pub fn import(path: &Path) -> Result<Self> {
+        if path.extension().is_some_and(|e| e == "safetensors") {
             return Self::read(path);
         }
-        let models = list();
-        if let Some((name, origin)) = models.iter().find(|(known, _)| known == name) {
-            return Self::open(name, origin);
-        }
-        let why = match &found {
-            Ok(_) => "it is a folder".to_string(),
-            Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_string(),
-            Err(error) => error.to_string(),
+        let used = |name: &str| {
+            let key = name.rsplit('.').next().unwrap_or_default();
+            !["running_mean", "running_var", "num_batches_tracked"].contains(&key)
         };
-        let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
-        known.sort();
-        known.dedup();
-        let known = match known.is_empty() {
-            true => "no model is installed: see `repaint models import` and `repaint train`".into(),
-            false => format!("known: {}", known.join(", ")),
+        let tensors = crate::pickle::read_tensors_named(path, used)?;
+        let stem = path.file_stem().unwrap_or_default();
+        let metadata = Metadata {
+            name: stem.to_string_lossy().into_owned(),
+            program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", imported").to_string(),
+            ..Metadata::default()
         };
-        bail!("could not open model \"{name}\": {why} ({known})")
+        Self::new(metadata, tensors)
+            .with_context(|| format!("could not import `{}`", path.display()))
     }
 
-    /// Opens a model that [`list`] named.
+    /// Finds a model by path, then by name in the user's model folder, then among the built-in.
+    pub fn find(name: &str) -> Result<Self> {
+        Self::open(name, &locate(name)?)
+    }
+
+    /// Opens a model that [`list`] or [`locate`] found.
     pub fn open(name: &str, origin: &Origin) -> Result<Self> {
         match origin {
             Origin::File(path) => Self::read(path),
@@ -227,6 +227,32 @@ impl Model {
             }
         }
     }
+}
+
+/// Where the model is that `--model name` means: see [`Model::find`].
+pub fn locate(name: &str) -> Result<Origin> {
+    let path = Path::new(name);
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_dir()) {
+        return Ok(Origin::File(path.to_path_buf()));
+    }
+    let models = list();
+    if let Some((_, origin)) = models.iter().find(|(known, _)| known == name) {
+        return Ok(origin.clone());
+    }
+    let why = match &found {
+        Ok(_) => "it is a folder".to_string(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_string(),
+        Err(error) => error.to_string(),
+    };
+    let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
+    known.sort();
+    known.dedup();
+    let known = match known.is_empty() {
+        true => "no model is installed: see `repaint models import` and `repaint train`".into(),
+        false => format!("known: {}", known.join(", ")),
+    };
+    bail!("could not open model {name:?}: {why} ({known})")
 }
 
 /// Names and origins of the models that `--model` knows: the user's by name, then the built-in
