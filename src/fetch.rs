@@ -167,7 +167,8 @@ impl Part {
                 return self.receive(response, have, progress);
             }
             if same && status == StatusCode::RANGE_NOT_SATISFIABLE {
-                return Ok(ControlFlow::Continue(())); // it is whole: the break came after the last byte
+                // It is whole: the break came after the last byte.
+                return Ok(ControlFlow::Continue(()));
             }
         }
         let response = get(url, None)?;
