@@ -1,10 +1,33 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
-use anyhow::{Result, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
 
 use crate::cli::Command;
 
+/// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The error of a command that Ctrl-C ended early; what it says is what was kept. Exit code 130.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted: {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Runs a command to its end.
-pub fn run(command: Command) -> Result<()> {
-    bail!("to be written: {command:?}")
+pub fn run(command: &Command) -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("could not listen for Ctrl-C")?;
+    anyhow::bail!("to be written: {command:?}")
 }
