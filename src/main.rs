@@ -10,6 +10,13 @@ fn main() -> ExitCode {
     let Err(error) = commands::run(&Cli::parse().command) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("{}{error:#}", if error.is::<Interrupted>() { "" } else { "error: " });
+    eprintln!(
+        "{}{error:#}",
+        if error.is::<Interrupted>() {
+            ""
+        } else {
+            "error: "
+        }
+    );
     ExitCode::from(if error.is::<Interrupted>() { 130 } else { 1 })
 }

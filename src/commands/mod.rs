@@ -1,5 +1,7 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
+pub mod train;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -29,5 +31,8 @@ pub fn run(command: &Command) -> Result<()> {
         }
     })
     .context("could not listen for Ctrl-C")?;
-    anyhow::bail!("to be written: {command:?}")
+    match command {
+        Command::Train(args) => train::run(args, &STOP),
+        _ => anyhow::bail!("to be written: {command:?}"),
+    }
 }
