@@ -12,8 +12,8 @@ pub fn reference(name: &str) -> Option<PathBuf> {
 /// The file or folder `name` of the test data; missing data is treated as in [`reference`].
 /// `REPAINT_DATA` names another folder.
 pub fn data(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("REPAINT_DATA")
-        .map_or_else(|| shared().join("data"), PathBuf::from);
+    let folder =
+        std::env::var_os("REPAINT_DATA").map_or_else(|| shared().join("data"), PathBuf::from);
     existing(folder.join(name))
 }
 
