@@ -15,6 +15,7 @@ pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod frame;
+pub mod kernels;
 pub mod media;
 pub mod model;
 pub mod network;

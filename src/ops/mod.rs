@@ -9,6 +9,7 @@ mod gram;
 mod norm;
 mod resample;
 mod transformer;
+mod values;
 
 pub use conv::{Conv, Padding, conv2d};
 pub use gram::gram;
