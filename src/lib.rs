@@ -18,6 +18,7 @@ pub mod commands;
 pub mod fetch;
 pub mod folders;
 pub mod frame;
+pub mod kernels;
 pub mod media;
 pub mod model;
 pub mod network;

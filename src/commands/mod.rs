@@ -1,6 +1,7 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
 mod models;
+mod train;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,7 @@ pub fn run(command: &Command) -> Result<()> {
     .context("could not listen for Ctrl-C")?;
     match command {
         Command::Models(args) => models::run(args),
+        Command::Train(args) => train::run(args, &STOP),
         _ => anyhow::bail!("to be written: {command:?}"),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Media knows frames and nothing of networks. Each outside library has its home in one file.
 
+pub mod picture;
+
 use anyhow::Result;
 
 use crate::frame::Frame;
