@@ -1,9 +1,11 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
 mod checks;
-pub mod image;
+mod image;
+mod models;
+mod train;
 #[cfg(feature = "video")]
-pub mod video;
+mod video;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,6 +42,7 @@ pub fn run(command: &Command) -> Result<()> {
         #[cfg(feature = "video")]
         Command::Video(args) => video::run(args, &STOP),
         Command::Image(args) => image::run(args, &STOP),
-        other => anyhow::bail!("to be written: {other:?}"),
+        Command::Models(args) => models::run(args),
+        Command::Train(args) => train::run(args, &STOP),
     }
 }

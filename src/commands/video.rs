@@ -23,9 +23,9 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let (input, place) = (args.input.as_path(), args.output.as_path());
     ensure_input_file(input, "video file")?;
-    Container::of(place)?;
     ensure_not_input(input, place)?;
     drop(Output::create(place, existing(&args.paint))?); // refused now, not after loading a model
+    Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
     let mut decoder = Decoder::open(input, args.paint.size)?;
     let settings = EncodeSettings {

@@ -1,0 +1,132 @@
+//! Register tiles for AVX-512: 32 registers of 16 values.
+//!
+//! A tile of 8 x 48 holds 24 sums, 3 right vectors and 1 left value: 11 loads for 24 FMAs, where
+//! the core has two of each a cycle. 8 rows fit every layer's width (multiples of 8) exactly.
+
+use std::arch::x86_64::*;
+
+use super::micro::{DotTile, Kernel, Start, Tile, dispatch};
+
+/// The level's kernel.
+pub(super) struct Avx512;
+
+impl Kernel for Avx512 {
+    const ROWS: usize = 8;
+    const LANES: usize = 16;
+    const WIDTH: usize = 48;
+    const DOT_ROWS: usize = 4;
+    const DOT_COLUMNS: usize = 6;
+
+    unsafe fn tile(rows: usize, vectors: usize, t: &Tile) {
+        dispatch!(rows, vectors, [1 2 3 4 5 6 7 8], [1 2 3], tile, (t));
+    }
+
+    unsafe fn dot_tile(t: &DotTile, sums: &mut [f32]) {
+        dispatch!(t.a.len(), t.b.len(), [1 2 3 4], [1 2 3 4 5 6], dot_tile, (t, sums));
+    }
+
+    unsafe fn vectorize<R>(work: impl FnOnce() -> R) -> R {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { vectorize(work) }
+    }
+}
+
+/// The vector number `index` from `start` on.
+#[inline(always)]
+fn vector(start: *const f32, index: usize) -> *const f32 {
+    start.cast::<[f32; 16]>().wrapping_add(index).cast()
+}
+
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn vectorize<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[target_feature(enable = "avx512f")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        match t.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for r in 0..R {
+                    sums[r] = [_mm512_broadcastss_ps(_mm_load_ss(bias.wrapping_add(r))); V];
+                }
+            }
+            Start::Accumulate => {
+                let mut c = t.c;
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = _mm512_loadu_ps(vector(c, v));
+                    }
+                    c = c.wrapping_add(t.pitch);
+                }
+            }
+        }
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.depth {
+            let mut right = [_mm512_setzero_ps(); V];
+            for v in 0..V {
+                right[v] = _mm512_load_ps(vector(b, v));
+            }
+            for r in 0..R {
+                let left = _mm512_broadcastss_ps(_mm_load_ss(a.wrapping_add(r)));
+                for v in 0..V {
+                    sums[r][v] = _mm512_fmadd_ps(left, right[v], sums[r][v]);
+                }
+            }
+            a = a.wrapping_add(Avx512::ROWS);
+            b = b.wrapping_add(Avx512::WIDTH);
+        }
+        // In this order of arguments NaN stays NaN.
+        let least = _mm512_set1_ps(if t.relu { 0.0 } else { f32::NEG_INFINITY });
+        let mut c = t.c;
+        for r in 0..R {
+            for v in 0..V {
+                let value = _mm512_max_ps(least, sums[r][v]);
+                _mm512_storeu_ps(vector(c, v).cast_mut(), value);
+            }
+            c = c.wrapping_add(t.pitch);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32]) {
+    // SAFETY: each row holds `lines` lines of `length` values; the mask keeps the last load inside.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); C]; R];
+        let tail = (1u32 << (t.length % 16)) as u16 - 1;
+        for line in 0..t.lines {
+            let (a_at, b_at) = (line * t.pitch.0, line * t.pitch.1);
+            let mut step = |x: usize, mask: __mmask16| {
+                let mut left = [_mm512_setzero_ps(); R];
+                for (value, a) in left.iter_mut().zip(t.a) {
+                    *value = _mm512_maskz_loadu_ps(mask, a.wrapping_add(a_at + x));
+                }
+                for (c, b) in t.b.iter().enumerate().take(C) {
+                    let right = _mm512_maskz_loadu_ps(mask, b.wrapping_add(b_at + x));
+                    for (row, left) in sums.iter_mut().zip(left) {
+                        row[c] = _mm512_fmadd_ps(left, right, row[c]);
+                    }
+                }
+            };
+            for x in (0..t.length / 16 * 16).step_by(16) {
+                step(x, !0);
+            }
+            if tail != 0 {
+                step(t.length / 16 * 16, tail);
+            }
+        }
+        for (r, row) in sums.iter().enumerate() {
+            for (c, sum) in row.iter().enumerate() {
+                out[r * Avx512::DOT_COLUMNS + c] += _mm512_reduce_add_ps(*sum);
+            }
+        }
+    }
+}

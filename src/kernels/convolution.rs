@@ -1,0 +1,298 @@
+//! Convolution as products of matrices: patches of the picture are read as they are needed.
+//!
+//! Forward: kernel (outputs x patch) * patches (patch x pixels). Backward to the picture, stride 1:
+//! the same with the turned kernel. Backward to the kernel: dot products of shifted rows.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::dots::{Rows, dots};
+use super::gemm::PanelSource;
+use super::level::Level;
+
+/// What lies outside the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// This many zeros on every side.
+    Zero(usize),
+    /// This many mirrored values on every side, the border itself not repeated.
+    Reflect(usize),
+}
+
+/// Sizes of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Channels of the input.
+    pub channels: usize,
+    /// Height of the input.
+    pub height: usize,
+    /// Width of the input.
+    pub width: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// What lies outside the input.
+    pub padding: Padding,
+}
+
+impl Padding {
+    /// Values on every side.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Zero(size) | Self::Reflect(size) => size,
+        }
+    }
+
+    /// The gradient of a plane of `height` x `width` from that of the plane with its padding: what
+    /// a mirrored value got goes to the value it mirrors, what a zero got is lost.
+    pub fn fold(self, padded: &[f32], height: usize, width: usize, plane: &mut [f32]) {
+        let pad = self.size();
+        plane.fill(0.0);
+        for (y, from) in padded.chunks_exact(width + 2 * pad).enumerate() {
+            let Some(y) = self.place(y, height) else {
+                continue;
+            };
+            let to = &mut plane[y * width..(y + 1) * width];
+            for (to, from) in to.iter_mut().zip(&from[pad..]) {
+                *to += from;
+            }
+            for x in (0..pad).chain(width + pad..width + 2 * pad) {
+                if let Some(at) = self.place(x, width) {
+                    to[at] += from[x];
+                }
+            }
+        }
+    }
+
+    /// The place in `0..size` that `position` (from the padding's first value) stands for; `None`
+    /// is zero.
+    #[inline(always)]
+    fn place(self, position: usize, size: usize) -> Option<usize> {
+        match self {
+            Self::Zero(pad) => position.checked_sub(pad).filter(|at| *at < size),
+            Self::Reflect(pad) => {
+                let at = position.abs_diff(pad);
+                Some(at.min((2 * (size - 1)).wrapping_sub(at)))
+            }
+        }
+    }
+}
+
+impl Geometry {
+    /// Height and width of the output.
+    pub fn output(&self) -> (usize, usize) {
+        let pad = 2 * self.padding.size();
+        let size = |input: usize| (input + pad - self.kernel) / self.stride + 1;
+        (size(self.height), size(self.width))
+    }
+
+    /// Values of a patch: channels x kernel height x kernel width.
+    pub fn patch(&self) -> usize {
+        self.channels * self.kernel * self.kernel
+    }
+}
+
+/// The patches of pictures as a right side: patch x output pixels, never in memory as a whole.
+pub struct Patches<'a> {
+    /// Batch x channels x height x width.
+    pub input: &'a [f32],
+    /// The sizes.
+    pub geometry: Geometry,
+}
+
+/// Neighbouring output pixels of one row.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    row: usize,
+    column: usize,
+    at: usize,
+    length: usize,
+}
+
+/// Most runs of a panel: one for each column.
+const MOST_RUNS: usize = 64;
+
+impl PanelSource for Patches<'_> {
+    #[inline(always)]
+    fn pack(
+        &self,
+        batch: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        width: usize,
+        panel: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        let output_width = g.output().1;
+        let mut runs = [Run::default(); MOST_RUNS];
+        let mut count = 0;
+        let mut pixel = columns.start;
+        while pixel < columns.end {
+            let (row, column) = (pixel / output_width, pixel % output_width);
+            let length = (output_width - column).min(columns.end - pixel);
+            runs[count] = Run {
+                row,
+                column,
+                at: pixel - columns.start,
+                length,
+            };
+            count += 1;
+            pixel += length;
+        }
+        let mut channel = rows.start / (g.kernel * g.kernel);
+        let mut ky = rows.start / g.kernel % g.kernel;
+        let mut kx = rows.start % g.kernel;
+        for line in panel.chunks_exact_mut(width).take(rows.len()) {
+            let plane = (batch * g.channels + channel) * g.height;
+            for run in &runs[..count] {
+                let to = &mut line[run.at..run.at + run.length];
+                match g.padding.place(run.row * g.stride + ky, g.height) {
+                    Some(y) => self.copy((plane + y) * g.width, run.column * g.stride + kx, to),
+                    None => to.fill(0.0),
+                }
+            }
+            kx += 1;
+            if kx == g.kernel {
+                (kx, ky) = (0, ky + 1);
+                if ky == g.kernel {
+                    (ky, channel) = (0, channel + 1);
+                }
+            }
+        }
+    }
+}
+
+impl Patches<'_> {
+    /// Copies the values that a row (whose first value is `row`) has from `position` on, counted
+    /// from the padding's first value.
+    #[inline(always)]
+    fn copy(&self, row: usize, position: usize, to: &mut [f32]) {
+        let g = &self.geometry;
+        let value = |position: usize| match g.padding.place(position, g.width) {
+            Some(x) => self.input[row + x],
+            None => 0.0,
+        };
+        if g.stride != 1 {
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = value(position + i * g.stride);
+            }
+            return;
+        }
+        // Copies the run in one piece with whatever lies beside the row, then mends its ends.
+        let length = to.len();
+        let pad = g.padding.size();
+        let from = (row + position)
+            .checked_sub(pad)
+            .and_then(|start| self.input.get(start..start + length));
+        let Some(from) = from else {
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = value(position + i);
+            }
+            return;
+        };
+        copy_run(to, from);
+        let before = pad.saturating_sub(position).min(length);
+        for (i, to) in to[..before].iter_mut().enumerate() {
+            *to = value(position + i);
+        }
+        let inside = (pad + g.width).saturating_sub(position).min(length);
+        for (i, to) in to.iter_mut().enumerate().skip(inside) {
+            *to = value(position + i);
+        }
+    }
+}
+
+/// `to = from`; the usual lengths as constants, which become a few vector moves.
+#[inline(always)]
+fn copy_run(to: &mut [f32], from: &[f32]) {
+    match to.len() {
+        48 => to[..48].copy_from_slice(&from[..48]),
+        24 => to[..24].copy_from_slice(&from[..24]),
+        12 => to[..12].copy_from_slice(&from[..12]),
+        8 => to[..8].copy_from_slice(&from[..8]),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// The kernel (outputs x inputs x height x width) that carries gradients back: inputs x outputs,
+/// turned by half a turn.
+pub fn turn_kernel(kernel: &[f32], outputs: usize, inputs: usize, area: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; kernel.len()];
+    turned
+        .par_chunks_mut((outputs * area).max(1))
+        .enumerate()
+        .for_each(|(input, turned)| {
+            for (output, to) in turned.chunks_exact_mut(area).enumerate() {
+                let from = &kernel[(output * inputs + input) * area..][..area];
+                to.iter_mut()
+                    .zip(from.iter().rev())
+                    .for_each(|(to, from)| *to = *from);
+            }
+        });
+    turned
+}
+
+/// The gradient of the kernel (outputs x channels x height x width) of a convolution of `input`
+/// whose outputs have the gradient `upstream` (batch x outputs x output pixels).
+pub fn kernel_gradient(
+    level: Level,
+    input: &[f32],
+    upstream: &[f32],
+    outputs: usize,
+    geometry: &Geometry,
+) -> Vec<f32> {
+    let g = geometry;
+    let (output_height, output_width) = g.output();
+    let pad = g.padding.size();
+    // Each row, with its padding, as `stride` lines: every stride-th value from 0, from 1, ...
+    let phase = (g.width + 2 * pad).div_ceil(g.stride);
+    let row = phase * g.stride;
+    let rows = g.height + 2 * pad;
+    let mut padded = vec![0.0; input.len() / (g.height * g.width) * rows * row];
+    padded
+        .par_chunks_mut(rows * row)
+        .zip(input.par_chunks(g.height * g.width))
+        .for_each(|(padded, plane)| {
+            for (y, line) in padded.chunks_exact_mut(row).enumerate() {
+                let Some(y) = g.padding.place(y, g.height) else {
+                    continue;
+                };
+                for x in 0..g.width + 2 * pad {
+                    if let Some(from) = g.padding.place(x, g.width) {
+                        line[x % g.stride * phase + x / g.stride] = plane[y * g.width + from];
+                    }
+                }
+            }
+        });
+    let starts: Vec<usize> = (0..g.patch())
+        .map(|i| {
+            let (kx, ky) = (i % g.kernel, i / g.kernel % g.kernel);
+            let channel = i / (g.kernel * g.kernel);
+            (channel * rows + ky) * row + kx % g.stride * phase + kx / g.stride
+        })
+        .collect();
+    let area = output_height * output_width;
+    let upstream_starts: Vec<usize> = (0..outputs).map(|output| output * area).collect();
+    let batch = upstream.len() / (outputs * area).max(1);
+    let mut gradient = vec![0.0; outputs * g.patch()];
+    dots(
+        level,
+        &Rows {
+            values: upstream,
+            starts: &upstream_starts,
+            batch_pitch: outputs * area,
+            pitch: output_width,
+        },
+        &Rows {
+            values: &padded,
+            starts: &starts,
+            batch_pitch: g.channels * rows * row,
+            pitch: g.stride * row,
+        },
+        (batch, output_height, output_width),
+        &mut gradient,
+    );
+    gradient
+}

@@ -1,0 +1,87 @@
+//! Register tiles in plain Rust, for every CPU: 4 x 8, which the compiler keeps in 8 registers of 4.
+
+use super::micro::{DotTile, Kernel, Start, Tile, dispatch};
+
+/// The level's kernel.
+pub(super) struct Generic;
+
+const LANES: usize = 8;
+
+impl Kernel for Generic {
+    const ROWS: usize = 4;
+    const LANES: usize = LANES;
+    const WIDTH: usize = LANES;
+    const DOT_ROWS: usize = 2;
+    const DOT_COLUMNS: usize = 2;
+
+    unsafe fn tile(rows: usize, vectors: usize, t: &Tile) {
+        dispatch!(rows, vectors, [1 2 3 4], [1], tile, (t));
+    }
+
+    unsafe fn dot_tile(t: &DotTile, sums: &mut [f32]) {
+        dispatch!(t.a.len(), t.b.len(), [1 2], [1 2], dot_tile, (t, sums));
+    }
+
+    unsafe fn vectorize<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the panels hold `depth` groups, the result `R` rows of one vector.
+    unsafe {
+        let mut sums = [[0.0f32; LANES]; R];
+        for (r, row) in sums.iter_mut().enumerate() {
+            match t.start {
+                Start::Zero => {}
+                Start::Bias(bias) => *row = [*bias.add(r); LANES],
+                Start::Accumulate => *row = t.c.add(r * t.pitch).cast::<[f32; LANES]>().read(),
+            }
+        }
+        for k in 0..t.depth {
+            let right = t.b.add(k * LANES).cast::<[f32; LANES]>().read();
+            for (r, row) in sums.iter_mut().enumerate() {
+                let left = *t.a.add(k * Generic::ROWS + r);
+                for (sum, right) in row.iter_mut().zip(right) {
+                    *sum += left * right;
+                }
+            }
+        }
+        for (r, row) in sums.iter_mut().enumerate() {
+            if t.relu {
+                row.iter_mut().for_each(|sum| *sum = sum.max(0.0));
+            }
+            t.c.add(r * t.pitch).cast::<[f32; LANES]>().write(*row);
+        }
+    }
+}
+
+unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32]) {
+    let mut sums = [[[0.0f32; LANES]; C]; R];
+    for line in 0..t.lines {
+        for x in (0..t.length).step_by(LANES) {
+            let count = LANES.min(t.length - x);
+            for (r, row) in sums.iter_mut().enumerate() {
+                for (c, sum) in row.iter_mut().enumerate() {
+                    // SAFETY: each row holds `lines` lines of `length` values.
+                    let (left, right) = unsafe {
+                        let left = t.a[r].add(line * t.pitch.0 + x);
+                        let right = t.b[c].add(line * t.pitch.1 + x);
+                        (
+                            std::slice::from_raw_parts(left, count),
+                            std::slice::from_raw_parts(right, count),
+                        )
+                    };
+                    for ((sum, left), right) in sum.iter_mut().zip(left).zip(right) {
+                        *sum += left * right;
+                    }
+                }
+            }
+        }
+    }
+    for (r, row) in sums.iter().enumerate() {
+        for (c, sum) in row.iter().enumerate() {
+            out[r * Generic::DOT_COLUMNS + c] += sum.iter().sum::<f32>();
+        }
+    }
+}

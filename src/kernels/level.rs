@@ -1,0 +1,97 @@
+//! Which instructions the CPU has, and which of them to use.
+
+use std::sync::OnceLock;
+
+use super::generic;
+use super::micro::Kernel;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// A set of vector instructions; later ones include the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every CPU of the target has.
+    Generic,
+    /// AVX2 and FMA: 8 values at once.
+    Avx2,
+    /// AVX-512F: 16 values at once.
+    Avx512,
+}
+
+impl Level {
+    /// The highest level the CPU has.
+    pub fn supported() -> Self {
+        static SUPPORTED: OnceLock<Level> = OnceLock::new();
+        *SUPPORTED.get_or_init(probe)
+    }
+
+    /// The level to use: the highest one, unless `REPAINT_CPU_LEVEL` (`generic`, `avx2`, `avx512`)
+    /// names a lower one. Read once.
+    pub fn detected() -> Self {
+        static DETECTED: OnceLock<Level> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let limit = match std::env::var("REPAINT_CPU_LEVEL").as_deref() {
+                Ok("generic") => Self::Generic,
+                Ok("avx2") => Self::Avx2,
+                _ => Self::Avx512,
+            };
+            limit.min(Self::supported())
+        })
+    }
+
+    /// Every level the CPU has, the lowest first.
+    pub fn all_supported() -> Vec<Self> {
+        let all = [Self::Generic, Self::Avx2, Self::Avx512];
+        all.into_iter()
+            .filter(|level| *level <= Self::supported())
+            .collect()
+    }
+
+    /// Runs `work`, compiled for the instructions of this level as far as it is inlined.
+    pub fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Loops<F>(F);
+        impl<R, F: FnOnce() -> R> WithKernel for Loops<F> {
+            type Output = R;
+
+            fn run<K: Kernel>(self) -> R {
+                // SAFETY: the CPU has the instructions of the kernel it is run with.
+                unsafe { K::vectorize(self.0) }
+            }
+        }
+        self.with_kernel(Loops(work))
+    }
+
+    /// Runs `work` with the kernel of this level, or of the highest one below that the CPU has.
+    pub(super) fn with_kernel<W: WithKernel>(self, work: W) -> W::Output {
+        match self.min(Self::supported()) {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => work.run::<avx512::Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => work.run::<avx2::Avx2>(),
+            _ => work.run::<generic::Generic>(),
+        }
+    }
+}
+
+/// Work that is compiled once for each kernel.
+pub(super) trait WithKernel {
+    /// What the work gives.
+    type Output;
+
+    /// Does it with the kernel `K`, whose instructions the CPU has.
+    fn run<K: Kernel>(self) -> Self::Output;
+}
+
+fn probe() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if avx2 && is_x86_feature_detected!("avx512f") {
+            return Level::Avx512;
+        }
+        if avx2 {
+            return Level::Avx2;
+        }
+    }
+    Level::Generic
+}

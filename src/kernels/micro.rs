@@ -1,0 +1,92 @@
+//! What a level must offer: two register tiles and a way to compile loops for its instructions.
+
+/// Where a register tile starts.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    /// At zero.
+    Zero,
+    /// At one value a row.
+    Bias(*const f32),
+    /// At what the result holds.
+    Accumulate,
+}
+
+/// One register tile of a product of packed panels.
+pub(super) struct Tile {
+    /// Length of the sums.
+    pub depth: usize,
+    /// Left panel: `depth` groups of `Kernel::ROWS` values.
+    pub a: *const f32,
+    /// Right panel: `depth` groups of `Kernel::WIDTH` values, aligned to a cache line.
+    pub b: *const f32,
+    /// First value of the result.
+    pub c: *mut f32,
+    /// Values from one row of the result to the next.
+    pub pitch: usize,
+    /// Where the sums start.
+    pub start: Start,
+    /// Whether negative results become 0.
+    pub relu: bool,
+}
+
+/// One register tile of dot products between rows that lie in memory as they are.
+pub(super) struct DotTile<'a> {
+    /// First value of each left row, at most `Kernel::DOT_ROWS`.
+    pub a: &'a [*const f32],
+    /// First value of each right row, at most `Kernel::DOT_COLUMNS`.
+    pub b: &'a [*const f32],
+    /// Number of lines that make up a row, values in a line.
+    pub lines: usize,
+    /// Values in a line.
+    pub length: usize,
+    /// Values from one line to the next, left and right.
+    pub pitch: (usize, usize),
+}
+
+/// The register tiles of one level.
+///
+/// # Safety
+/// Every function requires that the CPU has the level's instructions, and that the pointers cover
+/// what the tile's description says.
+pub(super) trait Kernel {
+    /// Rows of a register tile.
+    const ROWS: usize;
+    /// Values in a vector register.
+    const LANES: usize;
+    /// Columns of a register tile: one to three registers.
+    const WIDTH: usize;
+    /// Left rows of a tile of dot products.
+    const DOT_ROWS: usize;
+    /// Right rows of a tile of dot products.
+    const DOT_COLUMNS: usize;
+
+    /// Computes the first `rows` rows and `vectors` vectors of a tile.
+    unsafe fn tile(rows: usize, vectors: usize, tile: &Tile);
+
+    /// Adds the dot products to `sums`, row by row with `DOT_COLUMNS` values in a row.
+    unsafe fn dot_tile(tile: &DotTile, sums: &mut [f32]);
+
+    /// Runs `work` compiled for the level's instructions (as far as it is inlined).
+    unsafe fn vectorize<R>(work: impl FnOnce() -> R) -> R;
+}
+
+/// Calls `$function::<R, C>` with the constants that `$rows` and `$columns` are.
+macro_rules! dispatch {
+    ($rows:expr, $columns:expr, [$($row:literal)+], $list:tt, $function:ident, $arguments:tt) => {
+        match $rows {
+            $($row => dispatch!(@columns $row, $columns, $list, $function, $arguments),)+
+            rows => unreachable!("tile of {rows} rows"),
+        }
+    };
+    (@columns $row:literal, $columns:expr, [$($column:literal)+], $function:ident, $arguments:tt) => {
+        match $columns {
+            $($column => dispatch!(@call $row, $column, $function, $arguments),)+
+            columns => unreachable!("tile of {columns} columns"),
+        }
+    };
+    (@call $row:literal, $column:literal, $function:ident, ($($argument:expr),*)) => {
+        // SAFETY: the caller of the tile vouches for the instructions and the pointers.
+        unsafe { $function::<$row, $column>($($argument),*) }
+    };
+}
+pub(super) use dispatch;

@@ -1,0 +1,72 @@
+//! Memory of which several threads write disjoint parts that are no slices (blocks of a matrix).
+
+use std::cell::RefCell;
+
+/// A mutable slice that threads share; they must write disjoint values.
+#[derive(Clone, Copy)]
+pub(super) struct Shared {
+    start: *mut f32,
+    length: usize,
+}
+
+// SAFETY: only a pointer; every access goes through `at`, whose callers keep to disjoint values.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Shares `values` for as long as the caller keeps them borrowed.
+    pub fn new(values: &mut [f32]) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            length: values.len(),
+        }
+    }
+
+    /// The value at `index` and what follows.
+    pub fn at(self, index: usize) -> *mut f32 {
+        assert!(index < self.length, "block outside of the result");
+        self.start.wrapping_add(index)
+    }
+}
+
+/// One cache line of values: packed panels are made of whole ones.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct Line([f32; Line::VALUES]);
+
+impl Line {
+    /// Values in a line.
+    pub const VALUES: usize = 16;
+    /// A line of zeros.
+    pub const ZERO: Self = Self([0.0; Line::VALUES]);
+
+    /// The values of consecutive lines.
+    pub fn values(lines: &[Line]) -> &[f32] {
+        let length = lines.len() * Self::VALUES;
+        // SAFETY: a line is exactly its 16 values.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), length) }
+    }
+
+    /// The values of consecutive lines, to be written.
+    pub fn values_mut(lines: &mut [Line]) -> &mut [f32] {
+        let length = lines.len() * Self::VALUES;
+        // SAFETY: a line is exactly its 16 values.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), length) }
+    }
+}
+
+/// Lends the thread's own buffer of at least `values` values, which keep what they held. Not to be
+/// nested.
+pub(super) fn with_buffer<R>(values: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static BUFFER: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        let lines = values.div_ceil(Line::VALUES);
+        if buffer.len() < lines {
+            buffer.resize(lines, Line::ZERO);
+        }
+        work(&mut Line::values_mut(buffer)[..values])
+    })
+}

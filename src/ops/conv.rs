@@ -1,0 +1,280 @@
+//! Convolution with padding, bias and ReLU in one operator.
+
+use std::borrow::Cow;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::composed;
+use super::values::{read, tensor_like, values};
+pub use crate::kernels::Padding;
+use crate::kernels::{Epilogue, Geometry, Level, PackedRows, Patches, gemm};
+use crate::kernels::{kernel_gradient, turn_kernel};
+
+/// Settings of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// Step in both directions, at least 1.
+    pub stride: usize,
+    /// What lies outside the picture.
+    pub padding: Padding,
+    /// Whether ReLU comes last.
+    pub relu: bool,
+}
+
+/// Convolves `x` (N, C, H, W) with `weight` (O, C, K, K), adds `bias` (O) and applies ReLU where
+/// `conv` says so. The result is (N, O, (H + 2 pad - K) / stride + 1, ...). Gradients of `weight`
+/// and `bias` are computed only where they are tracked. Fails where a size does not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Result<Tensor> {
+    let geometry = check(x, weight, bias, conv)?;
+    if !x.device().is_cpu() {
+        return composed::conv2d(x, weight, bias, conv);
+    }
+    let bias = match bias {
+        Some(bias) => bias.contiguous()?,
+        None => Tensor::zeros(weight.dim(0)?, x.dtype(), x.device())?,
+    };
+    let operator = Convolution {
+        geometry,
+        outputs: weight.dim(0)?,
+        relu: conv.relu,
+    };
+    x.contiguous()?
+        .apply_op3(&weight.contiguous()?, &bias, operator)
+}
+
+fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Result<Geometry> {
+    let (_, channels, height, width) = x.dims4()?;
+    let (outputs, inputs, kernel, kernel_width) = weight.dims4()?;
+    if channels != inputs {
+        bail!("convolution over {inputs} channels got {channels}");
+    }
+    if kernel != kernel_width || kernel == 0 {
+        bail!("convolution with a kernel of {kernel}x{kernel_width}, expected a square");
+    }
+    if let Some(bias) = bias
+        && bias.dims() != [outputs]
+    {
+        bail!("bias has shape {:?}, expected [{outputs}]", bias.dims());
+    }
+    if conv.stride == 0 {
+        bail!("convolution with a stride of 0");
+    }
+    let pad = conv.padding.size();
+    if pad >= kernel {
+        bail!("padding of {pad} around a kernel of {kernel}, expected less");
+    }
+    if matches!(conv.padding, Padding::Reflect(_)) && pad > 0 && pad >= height.min(width) {
+        bail!("{width}x{height} is too small to mirror {pad} values around it");
+    }
+    if (height + 2 * pad).min(width + 2 * pad) < kernel {
+        bail!("{width}x{height} with {pad} around it is smaller than the kernel");
+    }
+    Ok(Geometry {
+        channels,
+        height,
+        width,
+        kernel,
+        stride: conv.stride,
+        padding: conv.padding,
+    })
+}
+
+struct Convolution {
+    geometry: Geometry,
+    outputs: usize,
+    relu: bool,
+}
+
+impl CustomOp3 for Convolution {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let epilogue = Epilogue {
+            bias: Some(values(bias, bias_layout)?),
+            relu: self.relu,
+        };
+        let weight = values(weight, weight_layout)?;
+        let y = convolve(
+            values(x, x_layout)?,
+            weight,
+            self.outputs,
+            &self.geometry,
+            epilogue,
+        );
+        let (height, width) = self.geometry.output();
+        let shape = (x_layout.dims()[0], self.outputs, height, width);
+        Ok((CpuStorage::F32(y), shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        read(grad, |grad| {
+            let upstream = if self.relu {
+                Cow::Owned(read(y, |y| Ok(masked(grad, y)))?)
+            } else {
+                Cow::Borrowed(grad)
+            };
+            let x_grad = match x.track_op() {
+                true => Some(tensor_like(
+                    read(weight, |weight| Ok(self.input_gradient(weight, &upstream)))?,
+                    x,
+                )?),
+                false => None,
+            };
+            let weight_grad = match weight.track_op() {
+                true => Some(tensor_like(
+                    read(x, |x| Ok(self.weight_gradient(x, &upstream)))?,
+                    weight,
+                )?),
+                false => None,
+            };
+            let bias_grad = match bias.track_op() {
+                true => Some(tensor_like(self.bias_gradient(&upstream), bias)?),
+                false => None,
+            };
+            Ok((x_grad, weight_grad, bias_grad))
+        })
+    }
+}
+
+impl Convolution {
+    /// The gradient of the input: the convolution of the upstream gradient, pulled apart by the
+    /// stride, with the turned kernel; then the padding is folded back.
+    fn input_gradient(&self, weight: &[f32], upstream: &[f32]) -> Vec<f32> {
+        let g = &self.geometry;
+        let (height, width) = g.output();
+        let pad = g.padding.size();
+        // Rows and columns that the strided kernel leaves out at the end count as well.
+        let apart = |size: usize| size + 2 * pad + 1 - g.kernel;
+        let (apart_height, apart_width) = (apart(g.height), apart(g.width));
+        let upstream = if g.stride == 1 {
+            Cow::Borrowed(upstream)
+        } else {
+            Cow::Owned(pulled_apart(
+                upstream,
+                (height, width),
+                (apart_height, apart_width),
+                g.stride,
+            ))
+        };
+        let reach = match g.padding {
+            Padding::Zero(pad) => g.kernel - 1 - pad,
+            Padding::Reflect(_) => g.kernel - 1,
+        };
+        let back = Geometry {
+            channels: self.outputs,
+            height: apart_height,
+            width: apart_width,
+            kernel: g.kernel,
+            stride: 1,
+            padding: Padding::Zero(reach),
+        };
+        let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
+        let gradient = convolve(&upstream, &turned, g.channels, &back, Epilogue::default());
+        if matches!(g.padding, Padding::Zero(_)) || pad == 0 {
+            return gradient;
+        }
+        let padded_area = (g.height + 2 * pad) * (g.width + 2 * pad);
+        let area = g.height * g.width;
+        let mut folded = vec![0.0; gradient.len() / padded_area * area];
+        folded
+            .par_chunks_mut(area)
+            .zip(gradient.par_chunks(padded_area))
+            .for_each(|(plane, padded)| g.padding.fold(padded, g.height, g.width, plane));
+        folded
+    }
+
+    fn weight_gradient(&self, x: &[f32], upstream: &[f32]) -> Vec<f32> {
+        kernel_gradient(Level::detected(), x, upstream, self.outputs, &self.geometry)
+    }
+
+    fn bias_gradient(&self, upstream: &[f32]) -> Vec<f32> {
+        let (height, width) = self.geometry.output();
+        let area = height * width;
+        let sums: Vec<f64> = upstream
+            .par_chunks(area)
+            .map(|plane| plane.iter().map(|value| f64::from(*value)).sum())
+            .collect();
+        let batch = sums.chunks_exact(self.outputs);
+        let mut gradient = vec![0.0; self.outputs];
+        for sums in batch {
+            for (to, sum) in gradient.iter_mut().zip(sums) {
+                *to += *sum as f32;
+            }
+        }
+        gradient
+    }
+}
+
+fn convolve(
+    x: &[f32],
+    weight: &[f32],
+    outputs: usize,
+    geometry: &Geometry,
+    epilogue: Epilogue,
+) -> Vec<f32> {
+    let (height, width) = geometry.output();
+    let batch = x.len() / (geometry.channels * geometry.height * geometry.width).max(1);
+    let mut y = vec![0.0; batch * outputs * height * width];
+    let left = PackedRows::new(Level::detected(), weight, outputs, geometry.patch());
+    let patches = Patches {
+        input: x,
+        geometry: *geometry,
+    };
+    gemm(&left, &patches, height * width, epilogue, &mut y);
+    y
+}
+
+/// `grad` where `y` is positive, else 0: the gradient before ReLU.
+fn masked(grad: &[f32], y: &[f32]) -> Vec<f32> {
+    const PIECE: usize = 1 << 14;
+    let mut masked = vec![0.0; grad.len()];
+    masked
+        .par_chunks_mut(PIECE)
+        .zip(grad.par_chunks(PIECE).zip(y.par_chunks(PIECE)))
+        .for_each(|(to, (grad, y))| {
+            for ((to, grad), y) in to.iter_mut().zip(grad).zip(y) {
+                *to = if *y > 0.0 { *grad } else { 0.0 };
+            }
+        });
+    masked
+}
+
+/// Planes of size `from` with `stride - 1` zeros between neighbours, in planes of size `to`.
+fn pulled_apart(
+    planes: &[f32],
+    from: (usize, usize),
+    to: (usize, usize),
+    stride: usize,
+) -> Vec<f32> {
+    let mut apart = vec![0.0; planes.len() / (from.0 * from.1) * to.0 * to.1];
+    apart
+        .par_chunks_mut(to.0 * to.1)
+        .zip(planes.par_chunks(from.0 * from.1))
+        .for_each(|(apart, plane)| {
+            let lines = apart.chunks_mut(stride * to.1);
+            for (line, row) in lines.zip(plane.chunks_exact(from.1)) {
+                for (to, value) in line.iter_mut().step_by(stride).zip(row) {
+                    *to = *value;
+                }
+            }
+        });
+    apart
+}

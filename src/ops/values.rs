@@ -1,0 +1,26 @@
+//! The values of CPU tensors as slices.
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+
+/// The values of a contiguous CPU tensor, as a custom operator gets it.
+pub fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&storage.as_slice::<f32>()?[from..to]),
+        None => bail!("an operator got a tensor that is not contiguous"),
+    }
+}
+
+/// Reads the values of a CPU tensor in row-major order.
+pub fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => work(values(storage, layout)?),
+        _ => bail!("an operator for the CPU got a tensor of another device"),
+    }
+}
+
+/// A CPU tensor of the shape of `like`.
+pub fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, like.shape(), like.device())
+}
