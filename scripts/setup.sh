@@ -25,7 +25,7 @@ have_rust() {
 # bindgen loads libclang while building; clang-sys looks in these places among others.
 have_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return
-    for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* \
+    for file in /usr/lib/llvm-*/lib/libclang[.-][s0-9]*so* /usr/lib/*/libclang[.-][s0-9]*so* \
         /usr/lib64/libclang.so* /usr/lib/libclang.so* /usr/local/lib/libclang.so* \
         /Library/Developer/CommandLineTools/usr/lib/libclang.dylib \
         /Applications/Xcode.app/Contents/Developer/Toolchains/*/usr/lib/libclang.dylib \
@@ -46,10 +46,11 @@ missing() {
     have clang || say 'clang: reads the headers of FFmpeg and of the camera interface'
     have_libclang || say 'libclang-dev: the same, as a library'
     for library in avcodec avformat avutil avfilter swscale swresample; do
-        have pkg-config && pkg-config --exists "lib$library" ||
+        if ! have pkg-config || ! pkg-config --exists "lib$library"; then
             say "lib$library-dev: FFmpeg, reads and writes video"
+        fi
     done
-    have ffmpeg && have ffprobe || say 'ffmpeg: looks at results in the tests'
+    have ffprobe || say 'ffmpeg: makes and looks at videos in the tests'
     if ! have_rust && ! have rustup; then
         have curl || say 'curl: downloads Rust'
         [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ||

@@ -28,8 +28,8 @@ step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 step cargo check --locked --no-default-features --lib --bins
 # setup.sh refuses a compiler older than the stated rust-version; where rustup has exactly that
 # one, it must build the program too.
-if have rustup && rustup toolchain list | grep -q "^$rust_wanted[.-]"; then
-    toolchain=$(rustup toolchain list | grep "^$rust_wanted[.-]" | head -n 1 | cut -d ' ' -f 1)
+if have rustup && rustup toolchain list | grep -q "^${rust_wanted}[.-]"; then
+    toolchain=$(rustup toolchain list | grep "^${rust_wanted}[.-]" | head -n 1 | cut -d ' ' -f 1)
     step cargo "+$toolchain" check --locked --lib --bins
 fi
 step cargo test --locked
