@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::math::{Random, Vec3, v};
+use crate::math::{Random, Vec3, lerp, v};
 
 /// A pinhole camera.
 pub struct Camera {
@@ -70,11 +70,15 @@ impl Picture {
     }
 }
 
-/// Linear light to display values: a filmic curve (Narkowicz 2015) and the sRGB gamma.
+/// Linear light to display values: a filmic curve (Narkowicz 2015), the sRGB gamma, a little more
+/// contrast and colour.
 fn tone(light: Vec3) -> Vec3 {
-    light.map(|x| {
+    let display = light.map(|x| {
         let x = x.max(0.0) * 0.8;
         let film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14);
-        film.clamp(0.0, 1.0).powf(1.0 / 2.2)
-    })
+        let gamma = film.clamp(0.0, 1.0).powf(1.0 / 2.2);
+        lerp(gamma, gamma * gamma * (3.0 - 2.0 * gamma), 0.45)
+    });
+    let gray = display.dot(v(0.30, 0.59, 0.11));
+    v(gray, gray, gray).mix(display, 1.18)
 }

@@ -21,15 +21,15 @@ const ISLETS: [(f32, f32, f32, f32); 4] = [
     (-31.0, 82.0, 17.0, 2.6),
     (47.0, 150.0, 15.0, 2.2),
     (-88.0, 230.0, 26.0, 3.6),
-    (16.0, 52.0, 5.0, 0.75),
+    (31.0, 60.0, 6.0, 0.9),
 ];
 
 impl Lake {
     /// Builds the land, plants it and lights it.
     pub fn new() -> Self {
         let sun = v(0.40, 0.155, 1.0).unit();
-        let side_light = v(0.86, 0.34, 0.42).unit();
-        let land = Terrain::new((-2100.0, -60.0), 2.0, 2100, height, plant, side_light);
+        let key = v(0.88, 0.36, 0.12).unit();
+        let land = Terrain::new((-2100.0, -60.0), 2.0, 2100, height, plant, key);
         let mut sprites = trees();
         let boat = sprites.len();
         sprites.push(Sprite {
@@ -42,23 +42,24 @@ impl Lake {
         let scene = Outdoors {
             sky: Sky {
                 sun,
-                sun_color: v(2.5, 1.55, 0.80),
-                zenith: v(0.15, 0.28, 0.56),
+                key,
+                sun_color: v(3.3, 2.0, 0.98),
+                zenith: v(0.13, 0.29, 0.64),
                 horizon: v(0.86, 0.62, 0.47),
                 glow: v(1.25, 0.66, 0.22),
                 cloud_light: v(1.45, 0.98, 0.66),
                 cloud_shade: v(0.40, 0.36, 0.48),
-                cover: 0.47,
-                haze: 1.1e-4,
-                mist: (2.4e-3, 14.0),
+                cover: 0.60,
+                haze: 0.85e-4,
+                mist: (1.1e-3, 12.0),
                 drift: 0.0,
             },
             land,
             sprites,
             water: Water {
-                ripple: 0.075,
-                wavelength: 2.4,
-                depths: v(0.012, 0.035, 0.042),
+                ripple: 0.045,
+                wavelength: 2.0,
+                depths: v(0.010, 0.045, 0.052),
                 seconds: 0.0,
                 foam: 0.0,
             },
@@ -73,7 +74,7 @@ impl Lake {
         self.scene.water.seconds = seconds;
         self.scene.sky.drift = 40.0 * seconds;
         let bob = 0.05 * (seconds * 1.9).sin();
-        self.scene.sprites[self.boat].foot = v(19.0 - 1.1 * seconds, -0.1 + bob, 96.0);
+        self.scene.sprites[self.boat].foot = v(15.5 - 1.1 * seconds, -0.1 + bob, 66.0);
     }
 
     /// The camera at the time `seconds` of `length`: a slow glide that starts and ends softly.
@@ -81,7 +82,13 @@ impl Lake {
         let part = seconds / length;
         let glide = lerp(part, smoothstep(0.0, 1.0, part), 0.5);
         let eye = v(-4.0 + 9.0 * glide, 3.6 + 0.9 * glide, 8.0 + 15.0 * glide);
-        Camera { eye, target: eye + v(0.06 - 0.05 * glide, 0.075, 1.0), half_height: 0.40 }
+        Camera { eye, target: eye + v(0.06 - 0.05 * glide, 0.085, 1.0), half_height: 0.40 }
+    }
+
+    /// Another view for a still: from higher up, towards the islet with the autumn trees.
+    pub fn from_the_shore() -> Camera {
+        let eye = v(22.0, 6.5, 14.0);
+        Camera { eye, target: eye + v(-0.50, 0.075, 1.0), half_height: 0.42 }
     }
 
     /// Radiance with the birds, which fly in front of everything.
@@ -126,12 +133,12 @@ fn height(x: f32, z: f32) -> f32 {
         let hills = smoothstep(10.0, 420.0, shore) * (75.0 + 110.0 * fbm(x * 0.0022, z * 0.0022, 5));
         let rise = smoothstep(160.0, 1500.0, shore);
         let crest = ridged(x * 0.00085 + 0.35, z * 0.00085 + 0.2, 9);
-        shore * 0.035 + hills.max(0.0) + rise * (crest * 1050.0 + 60.0)
+        shore * 0.035 + hills.max(0.0) + rise * (crest * 760.0 + 30.0)
     };
     // The peak that closes the valley.
     let (px, pz) = (x + 520.0, z - 2750.0);
     let peak = (-(px * px + pz * pz) / (640.0 * 640.0)).exp();
-    h += peak * 420.0 * (0.6 + 0.7 * ridged(x * 0.002, z * 0.002, 6));
+    h += peak * 330.0 * (0.6 + 0.7 * ridged(x * 0.002, z * 0.002, 6));
     for (ix, iz, radius, top) in ISLETS {
         let (dx, dz) = (x - ix, (z - iz) * 1.5);
         let away = (dx * dx + dz * dz).sqrt() / radius + 0.35 * fbm(x * 0.12, z * 0.12, 4);
@@ -206,7 +213,8 @@ fn paint(p: Vec3, ground: &Ground) -> Vec3 {
     let steep = 1.0 - ground.normal.y;
     let strata = 0.5 + 0.5 * (p.y * 0.09 + 5.0 * fbm(p.x * 0.006, p.z * 0.006, 3)).sin();
     let rock = v(0.25, 0.215, 0.195).mix(v(0.36, 0.30, 0.25), strata) * (0.85 + 0.6 * mottle);
-    let grass = v(0.17, 0.15, 0.05).mix(v(0.26, 0.19, 0.06), 0.5 + mottle);
+    let blades = 0.5 + mottle + 0.5 * fbm(p.x * 0.9, p.z * 0.9, 3);
+    let grass = v(0.10, 0.12, 0.035).mix(v(0.34, 0.24, 0.07), blades.clamp(0.0, 1.0));
     let meadow = smoothstep(0.38, 0.18, steep + 0.15 * mottle) * smoothstep(520.0, 330.0, p.y);
     let mut color = rock.mix(grass, meadow);
     let line = 470.0 + 170.0 * fbm(p.x * 0.003, p.z * 0.003, 4);

@@ -83,9 +83,9 @@ impl Outdoors {
 
     fn lit(&self, albedo: Vec3, normal: Vec3, sunlight: f32, openness: f32) -> Vec3 {
         let sky = &self.sky;
-        let facing = normal.dot(sky.sun).max(0.0);
+        let facing = normal.dot(sky.key).max(0.0);
         let dome = sky.zenith.mix(sky.horizon, 0.45) * (openness * (0.55 + 0.45 * normal.y));
-        let back = v(-sky.sun.x, 0.15, -sky.sun.z).unit();
+        let back = v(-sky.key.x, 0.15, -sky.key.z).unit();
         let bounce = sky.sun_color * (0.05 * normal.dot(back).max(0.0) * openness);
         albedo * (sky.sun_color * (facing * sunlight) + dome + bounce)
     }
@@ -95,16 +95,15 @@ impl Outdoors {
         let albedo = (self.paint)(p, &ground);
         // Small relief that the grid is too coarse for.
         let rough = if ground.growth > 0 { 0.35 } else { 0.5 } / (1.0 + distance * 0.002);
-        let bump = v(
-            noise(p.x * 1.7 + p.y, p.z * 1.7) + noise(p.x * 0.4, p.z * 0.4 + p.y * 0.5),
-            0.0,
-            noise(p.x * 1.7 - 40.0, p.z * 1.7 + p.y) + noise(p.x * 0.4 + 9.0, p.z * 0.4 - p.y * 0.5),
-        );
+        let relief = |x: f32| {
+            noise(p.x * 1.7 + x, p.z * 1.7 + p.y * 2.1) + noise(p.x * 0.4 - x, p.z * 0.4 + p.y * 0.5)
+        };
+        let bump = v(relief(0.0), relief(23.0), relief(57.0));
         let normal = (ground.normal + bump * rough).unit();
         let mut color = self.lit(albedo, normal, ground.sunlight, ground.openness);
         if ground.growth > 0 {
             // Needles and leaves let some light through from behind.
-            let through = (0.5 - 0.5 * normal.dot(self.sky.sun)).max(0.0) * ground.sunlight;
+            let through = (0.5 - 0.5 * normal.dot(self.sky.key)).max(0.0) * ground.sunlight;
             color += albedo * self.sky.sun_color * (0.22 * through);
         }
         if p.y < 0.35 {
@@ -147,7 +146,7 @@ impl Outdoors {
         let mut sunlight: f32 = 1.0;
         let mut s = 0.3;
         while s < 40.0 && sunlight > 0.02 {
-            let gap = (buildings.distance)(p + self.sky.sun * s);
+            let gap = (buildings.distance)(p + self.sky.key * s);
             sunlight = sunlight.min((14.0 * gap / s).clamp(0.0, 1.0));
             s += gap.max(0.15);
         }
@@ -169,8 +168,8 @@ impl Outdoors {
         };
         // Breezes ruffle the water in patches and leave mirrors between.
         let breeze = 0.35 + 1.1 * smoothstep(-0.25, 0.35, fbm(p.x * 0.012 + s * 0.02, p.z * 0.02, 3));
-        let e = 0.08 * water.wavelength + distance * 6e-4;
-        let steep = water.ripple * breeze * water.wavelength / (1.0 + distance * 0.006);
+        let e = 0.08 * water.wavelength + distance * 1.5e-3;
+        let steep = water.ripple * breeze * water.wavelength / (1.0 + distance * 0.022);
         let here = height(p.x, p.z);
         let normal = v(
             -(height(p.x + e, p.z) - here) / e * steep,
@@ -190,10 +189,10 @@ impl Outdoors {
         if water.foam > 0.0 {
             let depth = -self.land.height_at(p.x, p.z);
             let swash = fbm(p.x * 0.35 + s * 0.1, p.z * 0.35, 5);
-            let edge = smoothstep(5.5, 0.0, depth + swash * 4.0 - 0.6);
+            let edge = smoothstep(3.4, 0.0, depth + swash * 4.0);
             let lace = smoothstep(-0.12, 0.3, fbm(p.x * 0.8, p.z * 1.1 - s * 0.2, 4) + edge * 0.5 - 0.25);
             let crest = smoothstep(0.62, 0.95, here) * 0.5 / (1.0 + distance * 0.004);
-            let white = self.sky.sun_color * 0.28 + self.sky.zenith * 0.5 + self.sky.horizon * 0.25;
+            let white = self.sky.sun_color * 0.24 + self.sky.zenith * 0.45 + self.sky.horizon * 0.25;
             color = color.mix(white, ((edge * lace).max(crest) * water.foam).clamp(0.0, 0.95));
         }
         color

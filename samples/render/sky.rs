@@ -6,6 +6,9 @@ use crate::math::{Vec3, fbm, noise, smoothstep, v};
 pub struct Sky {
     /// Unit vector to the sun.
     pub sun: Vec3,
+    /// Unit vector to the light on the land: the sun's, or beside it where a scene that is lit
+    /// from behind would lose its shapes.
+    pub key: Vec3,
     pub sun_color: Vec3,
     pub zenith: Vec3,
     pub horizon: Vec3,
@@ -81,7 +84,7 @@ impl Sky {
     /// What is left of `color` after `distance` metres of air, from height `from` along `d`.
     pub fn air(&self, color: Vec3, d: Vec3, distance: f32, from: f32) -> Vec3 {
         let toward = d.dot(self.sun).max(0.0);
-        let veil = self.horizon.mix(self.zenith, 0.42) * 0.92 + self.glow * (0.42 * toward.powi(5));
+        let veil = self.horizon.mix(self.zenith, 0.55) * 0.86 + self.glow * (0.42 * toward.powi(5));
         let haze = 1.0 - (-distance * self.haze).exp();
         let (density, height) = self.mist;
         // Integral of exp(-y / height) along the ray.
