@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 #[path = "render/camera.rs"]
 mod camera;
+#[path = "render/fruit.rs"]
+mod fruit;
 #[path = "render/lake.rs"]
 mod lake;
 #[path = "render/lighthouse.rs"]
@@ -51,7 +53,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<()> {
     let Some((folder, names)) = arguments.split_first() else {
-        bail!("name the folder to write to, then, if not all: {}", NAMES.join(", "));
+        bail!(
+            "name the folder to write to, then, if not all: {}",
+            NAMES.join(", ")
+        );
     };
     let folder = Path::new(folder);
     ensure!(folder.is_dir(), "`{}` is not a folder", folder.display());
@@ -79,16 +84,56 @@ fn clip(folder: &Path) -> Result<()> {
     let seconds = FRAMES as f32 / FRAMES_PER_SECOND as f32;
     let wave = folder.join("clip.wav");
     std::fs::write(&wave, wave_file(&sound::render(seconds)))?;
-    let picture = Picture { width: 640, height: 360, grid: 2, exposure: 1.0 };
+    let picture = Picture {
+        width: 640,
+        height: 360,
+        grid: 2,
+        exposure: 1.0,
+    };
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-v", "error", "-y", "-f", "rawvideo", "-pixel_format", "rgb24"]);
-    ffmpeg.args(["-video_size", "640x360", "-framerate", "25", "-i", "-", "-i"]);
+    ffmpeg.args([
+        "-v",
+        "error",
+        "-y",
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        "rgb24",
+    ]);
+    ffmpeg.args([
+        "-video_size",
+        "640x360",
+        "-framerate",
+        "25",
+        "-i",
+        "-",
+        "-i",
+    ]);
     ffmpeg.arg(&wave);
-    ffmpeg.args(["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]);
-    ffmpeg.args(["-c:v", "libx264", "-preset", "veryslow", "-crf", "23", "-threads", "1"]);
-    ffmpeg.args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]);
+    ffmpeg.args([
+        "-vf",
+        "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
+    ]);
+    ffmpeg.args([
+        "-c:v", "libx264", "-preset", "veryslow", "-crf", "23", "-threads", "1",
+    ]);
+    ffmpeg.args([
+        "-colorspace",
+        "bt709",
+        "-color_primaries",
+        "bt709",
+        "-color_trc",
+        "bt709",
+    ]);
     ffmpeg.args(["-c:a", "aac", "-b:a", "112k", "-movflags", "+faststart"]);
-    ffmpeg.args(["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]);
+    ffmpeg.args([
+        "-fflags",
+        "+bitexact",
+        "-flags:v",
+        "+bitexact",
+        "-flags:a",
+        "+bitexact",
+    ]);
     ffmpeg.arg(folder.join("clip.mp4"));
     let mut lake = Lake::new();
     let done = feed(ffmpeg, |pipe| {
@@ -109,20 +154,35 @@ fn clip(folder: &Path) -> Result<()> {
 fn lake_picture(folder: &Path) -> Result<()> {
     let mut lake = Lake::new();
     lake.set_time(3.0);
-    let picture = Picture { width: 640, height: 480, grid: 3, exposure: 1.0 };
+    let picture = Picture {
+        width: 640,
+        height: 480,
+        grid: 3,
+        exposure: 1.0,
+    };
     let pixels = picture.render(&Lake::from_the_shore(), |o, d, _| lake.radiance(o, d));
     encode_picture(&pixels, &picture, &folder.join("lake.jpg"))
 }
 
 fn lighthouse_picture(folder: &Path) -> Result<()> {
     let scene = lighthouse::scene();
-    let picture = Picture { width: 480, height: 640, grid: 3, exposure: 1.0 };
+    let picture = Picture {
+        width: 480,
+        height: 640,
+        grid: 3,
+        exposure: 1.0,
+    };
     let pixels = picture.render(&lighthouse::camera(), |o, d, _| scene.radiance(o, d));
     encode_picture(&pixels, &picture, &folder.join("lighthouse.jpg"))
 }
 
 fn still_life_picture(folder: &Path) -> Result<()> {
-    let picture = Picture { width: 640, height: 480, grid: 8, exposure: 1.0 };
+    let picture = Picture {
+        width: 640,
+        height: 480,
+        grid: 3,
+        exposure: 1.5,
+    };
     let pixels = picture.render(&still_life::camera(), still_life::radiance);
     encode_picture(&pixels, &picture, &folder.join("still_life.jpg"))
 }
@@ -130,9 +190,33 @@ fn still_life_picture(folder: &Path) -> Result<()> {
 fn encode_picture(pixels: &[u8], picture: &Picture, path: &Path) -> Result<()> {
     let size = format!("{}x{}", picture.width, picture.height);
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-v", "error", "-y", "-f", "rawvideo", "-pixel_format", "rgb24"]);
-    ffmpeg.args(["-video_size", &size, "-i", "-", "-frames:v", "1", "-q:v", "2"]);
-    ffmpeg.args(["-pix_fmt", "yuvj444p", "-fflags", "+bitexact", "-flags:v", "+bitexact"]);
+    ffmpeg.args([
+        "-v",
+        "error",
+        "-y",
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        "rgb24",
+    ]);
+    ffmpeg.args([
+        "-video_size",
+        &size,
+        "-i",
+        "-",
+        "-frames:v",
+        "1",
+        "-q:v",
+        "2",
+    ]);
+    ffmpeg.args([
+        "-pix_fmt",
+        "yuvj444p",
+        "-fflags",
+        "+bitexact",
+        "-flags:v",
+        "+bitexact",
+    ]);
     ffmpeg.arg(path);
     feed(ffmpeg, |pipe| pipe.write_all(pixels))?;
     eprintln!("{}", path.display());

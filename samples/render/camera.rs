@@ -48,8 +48,7 @@ impl Picture {
                     let cell = |k: usize, jitter: f32| (k as f32 + jitter) / self.grid as f32;
                     let px = x as f32 + cell(i % self.grid, random.unit());
                     let py = y as f32 + cell(i / self.grid, random.unit());
-                    let direction = forward
-                        + right * ((px - self.width as f32 / 2.0) * scale)
+                    let direction = forward + right * ((px - self.width as f32 / 2.0) * scale)
                         - up * ((py - self.height as f32 / 2.0) * scale);
                     let light = radiance(camera.eye, direction.unit(), &mut random);
                     // Each ray is bent by the tone curve before the mean is taken, so that a single

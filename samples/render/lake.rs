@@ -82,13 +82,21 @@ impl Lake {
         let part = seconds / length;
         let glide = lerp(part, smoothstep(0.0, 1.0, part), 0.5);
         let eye = v(-4.0 + 9.0 * glide, 3.6 + 0.9 * glide, 8.0 + 15.0 * glide);
-        Camera { eye, target: eye + v(0.06 - 0.05 * glide, 0.085, 1.0), half_height: 0.40 }
+        Camera {
+            eye,
+            target: eye + v(0.06 - 0.05 * glide, 0.085, 1.0),
+            half_height: 0.40,
+        }
     }
 
     /// Another view for a still: from higher up, towards the islet with the autumn trees.
     pub fn from_the_shore() -> Camera {
         let eye = v(22.0, 6.5, 14.0);
-        Camera { eye, target: eye + v(-0.50, 0.075, 1.0), half_height: 0.42 }
+        Camera {
+            eye,
+            target: eye + v(-0.50, 0.075, 1.0),
+            half_height: 0.42,
+        }
     }
 
     /// Radiance with the birds, which fly in front of everything.
@@ -130,7 +138,8 @@ fn height(x: f32, z: f32) -> f32 {
     let mut h = if shore < 0.0 {
         (shore * 0.12).max(-14.0)
     } else {
-        let hills = smoothstep(10.0, 420.0, shore) * (75.0 + 110.0 * fbm(x * 0.0022, z * 0.0022, 5));
+        let hills =
+            smoothstep(10.0, 420.0, shore) * (75.0 + 110.0 * fbm(x * 0.0022, z * 0.0022, 5));
         let rise = smoothstep(160.0, 1500.0, shore);
         let crest = ridged(x * 0.00085 + 0.35, z * 0.00085 + 0.2, 9);
         shore * 0.035 + hills.max(0.0) + rise * (crest * 760.0 + 30.0)
@@ -167,8 +176,16 @@ fn plant(land: &Terrain) -> Vec<Tree> {
 
 fn trees() -> Vec<Sprite> {
     let spruces: Vec<_> = (0..4).map(|seed| Arc::new(Canvas::conifer(seed))).collect();
-    let gold = [v(0.10, 0.045, 0.012), v(0.62, 0.27, 0.035), v(1.35, 0.72, 0.13)];
-    let red = [v(0.08, 0.02, 0.012), v(0.48, 0.10, 0.025), v(1.15, 0.36, 0.08)];
+    let gold = [
+        v(0.10, 0.045, 0.012),
+        v(0.62, 0.27, 0.035),
+        v(1.35, 0.72, 0.13),
+    ];
+    let red = [
+        v(0.08, 0.02, 0.012),
+        v(0.48, 0.10, 0.025),
+        v(1.15, 0.36, 0.08),
+    ];
     let birches: Vec<_> = [gold, red, gold]
         .into_iter()
         .enumerate()
@@ -183,7 +200,11 @@ fn trees() -> Vec<Sprite> {
             let z = iz + (random.unit() - 0.5) * radius * 0.6;
             let leafy = random.unit() < 0.34;
             let size = lerp(6.5, 14.5, random.unit());
-            let canvas = if leafy { &birches[i % birches.len()] } else { &spruces[i % spruces.len()] };
+            let canvas = if leafy {
+                &birches[i % birches.len()]
+            } else {
+                &spruces[i % spruces.len()]
+            };
             let size = if leafy { size * 0.72 } else { size };
             sprites.push(Sprite {
                 canvas: Arc::clone(canvas),
@@ -221,5 +242,8 @@ fn paint(p: Vec3, ground: &Ground) -> Vec3 {
     let snow = smoothstep(line, line + 130.0, p.y) * smoothstep(0.52, 0.30, steep + 0.2 * mottle);
     color = color.mix(v(0.86, 0.88, 0.95), snow);
     let beach = smoothstep(1.1, 0.4, p.y + 0.4 * mottle);
-    color.mix(v(0.24, 0.20, 0.17) * (0.8 + noise(p.x * 2.2, p.z * 2.2)), beach)
+    color.mix(
+        v(0.24, 0.20, 0.17) * (0.8 + noise(p.x * 2.2, p.z * 2.2)),
+        beach,
+    )
 }

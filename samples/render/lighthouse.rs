@@ -52,7 +52,11 @@ pub fn scene() -> Outdoors {
 /// From a boat off the point.
 pub fn camera() -> Camera {
     let eye = v(-9.0, 4.6, 0.0);
-    Camera { eye, target: eye + v(0.11, 0.135, 1.0), half_height: 0.42 }
+    Camera {
+        eye,
+        target: eye + v(0.11, 0.135, 1.0),
+        half_height: 0.42,
+    }
 }
 
 fn height(x: f32, z: f32) -> f32 {
@@ -64,7 +68,8 @@ fn height(x: f32, z: f32) -> f32 {
     let steps = 1.3 * (ridged(x * 0.11 + 3.0, z * 0.11, 6) - 0.5);
     let mut h = -5.0 + 12.2 * table + (1.0 - table) * crags * 5.6 * smoothstep(1.75, 1.0, away);
     h += steps * (1.0 - smoothstep(0.55, 1.0, table) * 0.85);
-    h += (1.0 - table * 0.8) * (1.9 * (ridged(x * 0.16, z * 0.16, 6) - 0.45) + 0.5 * fbm(x * 0.9, z * 0.9, 3));
+    h += (1.0 - table * 0.8)
+        * (1.9 * (ridged(x * 0.16, z * 0.16, 6) - 0.45) + 0.5 * fbm(x * 0.9, z * 0.9, 3));
     h += 0.25 * fbm(x * 0.4, z * 0.4, 4) + 1.6 * smoothstep(-10.0, 8.0, dx) * table;
     // Level ground under the tower and the cottage.
     for (foot, radius) in [(TOWER, 5.0), (COTTAGE, 7.5)] {
@@ -72,7 +77,11 @@ fn height(x: f32, z: f32) -> f32 {
         h = lerp(h, foot.y, smoothstep(radius * 1.5, radius * 0.8, near));
     }
     // Skerries in the foreground.
-    for (sx, sz, size, top) in [(-17.0, 30.0, 5.5, 1.6), (7.0, 25.0, 4.0, 1.0), (-2.0, 38.0, 3.5, 1.3)] {
+    for (sx, sz, size, top) in [
+        (-17.0, 30.0, 5.5, 1.6),
+        (7.0, 25.0, 4.0, 1.0),
+        (-2.0, 38.0, 3.5, 1.3),
+    ] {
         let (dx, dz) = (x - sx, z - sz);
         let near = (dx * dx + dz * dz).sqrt() / size + 0.3 * fbm(x * 0.25, z * 0.25, 4);
         if near < 1.8 {
@@ -96,13 +105,23 @@ fn paint_land(p: Vec3, ground: &Ground) -> Vec3 {
     let flat = smoothstep(0.30, 0.12, 1.0 - ground.normal.y + 0.2 * mottle);
     let mut color = stone.mix(green, flat * smoothstep(2.6, 4.2, p.y + mottle));
     let lichen = smoothstep(0.12, 0.4, noise(p.x * 1.1, p.z * 1.1 + p.y));
-    color = color.mix(v(0.55, 0.36, 0.08), lichen * 0.45 * (1.0 - flat) * smoothstep(1.5, 3.0, p.y));
-    color.mix(v(0.035, 0.035, 0.035), smoothstep(1.5, 0.5, p.y + 0.6 * mottle))
+    color = color.mix(
+        v(0.55, 0.36, 0.08),
+        lichen * 0.45 * (1.0 - flat) * smoothstep(1.5, 3.0, p.y),
+    );
+    color.mix(
+        v(0.035, 0.035, 0.035),
+        smoothstep(1.5, 0.5, p.y + 0.6 * mottle),
+    )
 }
 
 /// An upright box with its middle at `c`.
 fn block(p: Vec3, c: Vec3, half: Vec3) -> f32 {
-    let q = v((p.x - c.x).abs() - half.x, (p.y - c.y).abs() - half.y, (p.z - c.z).abs() - half.z);
+    let q = v(
+        (p.x - c.x).abs() - half.x,
+        (p.y - c.y).abs() - half.y,
+        (p.z - c.z).abs() - half.z,
+    );
     let out = v(q.x.max(0.0), q.y.max(0.0), q.z.max(0.0)).length();
     out + q.x.max(q.y).max(q.z).min(0.0)
 }
@@ -135,10 +154,20 @@ fn tower(q: Vec3) -> f32 {
     let ring = ((radius - 2.7).powi(2) + (q.y - 18.5).powi(2)).sqrt() - 0.06;
     let step = std::f32::consts::TAU / 18.0;
     let turn = (around / step).round() * step;
-    let post = tube(v(q.x - 2.7 * turn.cos(), q.y, q.z - 2.7 * turn.sin()), 17.5, 18.5, 0.05, 0.05);
+    let post = tube(
+        v(q.x - 2.7 * turn.cos(), q.y, q.z - 2.7 * turn.sin()),
+        17.5,
+        18.5,
+        0.05,
+        0.05,
+    );
     d = d.min(ring).min(post);
     // Door and windows are set into the wall.
-    for (y, half) in [(1.2, v(0.55, 1.2, 0.5)), (6.2, v(0.32, 0.6, 0.5)), (11.6, v(0.3, 0.55, 0.5))] {
+    for (y, half) in [
+        (1.2, v(0.55, 1.2, 0.5)),
+        (6.2, v(0.32, 0.6, 0.5)),
+        (11.6, v(0.3, 0.55, 0.5)),
+    ] {
         let wall = lerp(3.0, 1.95, (y + 1.0) / 18.0);
         d = d.max(-block(q, v(-0.7, y, -wall), half));
     }
@@ -178,16 +207,31 @@ fn paint_building(p: Vec3, _normal: Vec3) -> (Vec3, Vec3) {
         }
         if q.y >= 16.9 {
             let red = q.y >= 20.0;
-            return (if red { v(0.50, 0.05, 0.035) } else { v(0.12, 0.12, 0.13) } * worn, none);
+            return (
+                if red {
+                    v(0.50, 0.05, 0.035)
+                } else {
+                    v(0.12, 0.12, 0.13)
+                } * worn,
+                none,
+            );
         }
         if q.y < 16.9 && radius < wall - 0.3 {
-            return if q.y < 3.0 { (v(0.10, 0.22, 0.20), none) } else { (v(0.05, 0.06, 0.09), none) };
+            return if q.y < 3.0 {
+                (v(0.10, 0.22, 0.20), none)
+            } else {
+                (v(0.05, 0.06, 0.09), none)
+            };
         }
         if q.y < 0.7 {
             return (v(0.33, 0.30, 0.27) * worn, none);
         }
         let red = ((q.y - 0.7) / 16.2 * 5.0) as i32 % 2 == 1;
-        let paint = if red { v(0.56, 0.055, 0.04) } else { v(0.80, 0.77, 0.70) };
+        let paint = if red {
+            v(0.56, 0.055, 0.04)
+        } else {
+            v(0.80, 0.77, 0.70)
+        };
         return (paint * worn, none);
     }
     let q = p - COTTAGE;
@@ -195,7 +239,10 @@ fn paint_building(p: Vec3, _normal: Vec3) -> (Vec3, Vec3) {
     let slope = (q.z.abs() - 2.95) * 0.66 + (q.y - 3.0);
     if chimney {
         let brick = ((q.y * 6.0).fract() < 0.16) as i32 as f32;
-        return (v(0.42, 0.15, 0.09).mix(v(0.5, 0.45, 0.4), brick) * worn, none);
+        return (
+            v(0.42, 0.15, 0.09).mix(v(0.5, 0.45, 0.4), brick) * worn,
+            none,
+        );
     }
     if slope > -0.22 && q.y > 2.7 {
         let course = (q.y * 3.4).fract();
@@ -208,7 +255,11 @@ fn paint_building(p: Vec3, _normal: Vec3) -> (Vec3, Vec3) {
         let u = q.x.abs() - 2.6;
         let bar = u.abs() < 0.05 || (q.y - 1.5).abs() < 0.05;
         let glow = v(1.6, 0.85, 0.28) * (0.8 + 0.3 * q.y - 0.3);
-        return if bar { (v(0.7, 0.68, 0.62), none) } else { (v(0.1, 0.1, 0.1), glow) };
+        return if bar {
+            (v(0.7, 0.68, 0.62), none)
+        } else {
+            (v(0.1, 0.1, 0.1), glow)
+        };
     }
     if inset && q.x.abs() < 0.7 {
         return (v(0.05, 0.16, 0.30) * worn, none);

@@ -190,7 +190,9 @@ impl Random {
     /// The next number from 0 to 1.
     pub fn unit(&mut self) -> f32 {
         let old = self.0;
-        self.0 = old.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = old
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let word = (((old >> 18) ^ old) >> 27) as u32;
         (word.rotate_right((old >> 59) as u32) >> 8) as f32 / 16_777_216.0
     }

@@ -76,7 +76,12 @@ impl Outdoors {
             };
             return self.sky.air(surface, d, to_water, o.y);
         }
-        let sky = self.sky.radiance(d) + if direct { self.sky.disc(d) } else { Vec3::default() };
+        let sky = self.sky.radiance(d)
+            + if direct {
+                self.sky.disc(d)
+            } else {
+                Vec3::default()
+            };
         let mist = self.sky.air(sky, d, 9000.0, o.y);
         sky.mix(mist, smoothstep(0.10, 0.0, d.y))
     }
@@ -96,7 +101,8 @@ impl Outdoors {
         // Small relief that the grid is too coarse for.
         let rough = if ground.growth > 0 { 0.35 } else { 0.5 } / (1.0 + distance * 0.002);
         let relief = |x: f32| {
-            noise(p.x * 1.7 + x, p.z * 1.7 + p.y * 2.1) + noise(p.x * 0.4 - x, p.z * 0.4 + p.y * 0.5)
+            noise(p.x * 1.7 + x, p.z * 1.7 + p.y * 2.1)
+                + noise(p.x * 0.4 - x, p.z * 0.4 + p.y * 0.5)
         };
         let bump = v(relief(0.0), relief(23.0), relief(57.0));
         let normal = (ground.normal + bump * rough).unit();
@@ -167,7 +173,8 @@ impl Outdoors {
                 + 0.6 * noise(x * k * 2.3 - s * 0.8, z * k * 3.4 + s * 0.6)
         };
         // Breezes ruffle the water in patches and leave mirrors between.
-        let breeze = 0.35 + 1.1 * smoothstep(-0.25, 0.35, fbm(p.x * 0.012 + s * 0.02, p.z * 0.02, 3));
+        let breeze =
+            0.35 + 1.1 * smoothstep(-0.25, 0.35, fbm(p.x * 0.012 + s * 0.02, p.z * 0.02, 3));
         let e = 0.08 * water.wavelength + distance * 1.5e-3;
         let steep = water.ripple * breeze * water.wavelength / (1.0 + distance * 0.022);
         let here = height(p.x, p.z);
@@ -190,10 +197,18 @@ impl Outdoors {
             let depth = -self.land.height_at(p.x, p.z);
             let swash = fbm(p.x * 0.35 + s * 0.1, p.z * 0.35, 5);
             let edge = smoothstep(3.4, 0.0, depth + swash * 4.0);
-            let lace = smoothstep(-0.12, 0.3, fbm(p.x * 0.8, p.z * 1.1 - s * 0.2, 4) + edge * 0.5 - 0.25);
+            let lace = smoothstep(
+                -0.12,
+                0.3,
+                fbm(p.x * 0.8, p.z * 1.1 - s * 0.2, 4) + edge * 0.5 - 0.25,
+            );
             let crest = smoothstep(0.62, 0.95, here) * 0.5 / (1.0 + distance * 0.004);
-            let white = self.sky.sun_color * 0.24 + self.sky.zenith * 0.45 + self.sky.horizon * 0.25;
-            color = color.mix(white, ((edge * lace).max(crest) * water.foam).clamp(0.0, 0.95));
+            let white =
+                self.sky.sun_color * 0.24 + self.sky.zenith * 0.45 + self.sky.horizon * 0.25;
+            color = color.mix(
+                white,
+                ((edge * lace).max(crest) * water.foam).clamp(0.0, 0.95),
+            );
         }
         color
     }

@@ -71,14 +71,19 @@ impl Sky {
         }
         // Light comes through where less cloud lies towards the sun.
         let step = 0.16;
-        let away = (self.sun.x * self.sun.x + self.sun.z * self.sun.z).sqrt().max(0.1);
+        let away = (self.sun.x * self.sun.x + self.sun.z * self.sun.z)
+            .sqrt()
+            .max(0.1);
         let (sx, sz) = (self.sun.x / away * step, self.sun.z / away * step);
         let shade = density(x + sx, z + sz, 4) * 0.7 + density(x + 2.0 * sx, z + 2.0 * sz, 3) * 0.5;
         let lit = (0.62 - (shade * 0.9 + here * 0.5)).clamp(0.0, 1.0);
         let rim = (1.0 - amount) * toward.powi(5) * 1.4;
         let color = self.cloud_shade.mix(self.cloud_light, lit) + self.sun_color * (rim * 0.25);
         let far = smoothstep(0.22, 0.02, d.y) * 0.6;
-        (amount * 0.96, color.mix(self.horizon + self.glow * (0.25 * toward.powi(6)), far))
+        (
+            amount * 0.96,
+            color.mix(self.horizon + self.glow * (0.25 * toward.powi(6)), far),
+        )
     }
 
     /// What is left of `color` after `distance` metres of air, from height `from` along `d`.
@@ -96,7 +101,8 @@ impl Sky {
             start * (1.0 - (-slope * distance).exp()) / slope
         };
         let mist = 1.0 - (-path.max(0.0) * density).exp();
-        let mist_color = self.horizon * 0.9 + self.glow * (0.3 * toward.powi(4)) + v(0.02, 0.03, 0.04);
+        let mist_color =
+            self.horizon * 0.9 + self.glow * (0.3 * toward.powi(4)) + v(0.02, 0.03, 0.04);
         color.mix(mist_color, mist * 0.85).mix(veil, haze)
     }
 }

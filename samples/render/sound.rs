@@ -50,9 +50,10 @@ pub fn render(seconds: f32) -> Vec<i16> {
         let t = i as f32 / RATE as f32;
         smoothstep(0.0, 0.12, t) * smoothstep(seconds, seconds - 0.6, t)
     };
-    let bytes = mix.iter().enumerate().flat_map(|(i, side)| {
-        side.map(|value| ((value * fade(i)).tanh() * 32_000.0) as i16)
-    });
+    let bytes = mix
+        .iter()
+        .enumerate()
+        .flat_map(|(i, side)| side.map(|value| ((value * fade(i)).tanh() * 32_000.0) as i16));
     bytes.collect()
 }
 
@@ -87,9 +88,15 @@ fn pluck(frequency: f32, count: usize) -> Vec<f32> {
             string[i] = 0.5 * (string[i] + string[i - 1]);
         }
     }
-    let peak = string.iter().fold(1e-6_f32, |peak, value| peak.max(value.abs()));
+    let peak = string
+        .iter()
+        .fold(1e-6_f32, |peak, value| peak.max(value.abs()));
     let loss = 0.5_f32.powf(1.0 / (frequency * 0.9));
-    let mut out: Vec<f32> = string.iter().map(|value| value / peak).take(count).collect();
+    let mut out: Vec<f32> = string
+        .iter()
+        .map(|value| value / peak)
+        .take(count)
+        .collect();
     for i in out.len()..count {
         let back = |by: usize| if i >= by { out[i - by] } else { 0.0 };
         let here = lerp(back(size), back(size + 1), part);

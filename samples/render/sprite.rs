@@ -32,13 +32,19 @@ impl Sprite {
         }
         let p = o + d * t - self.foot;
         let across = p.x / self.width * if self.mirrored { -1.0 } else { 1.0 } + 0.5;
-        self.canvas.at(across, p.y / self.height).map(|color| (t, color))
+        self.canvas
+            .at(across, p.y / self.height)
+            .map(|color| (t, color))
     }
 }
 
 impl Canvas {
     fn new(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![(Vec3::default(), false); width * height] }
+        Self {
+            width,
+            height,
+            pixels: vec![(Vec3::default(), false); width * height],
+        }
     }
 
     /// Colour at `x` and `y` from the lower left corner (0) to the upper right one (1).
@@ -105,7 +111,12 @@ impl Canvas {
     pub fn conifer(seed: u32) -> Self {
         let mut canvas = Self::new(420, 900);
         let mut random = Random::new(seed as usize, 3, 21);
-        canvas.stroke((0.0, 0.0), (0.0, 0.97), (0.014, 0.002), v(0.055, 0.038, 0.03));
+        canvas.stroke(
+            (0.0, 0.0),
+            (0.0, 0.97),
+            (0.014, 0.002),
+            v(0.055, 0.038, 0.03),
+        );
         let fullness = lerp(0.17, 0.23, random.unit());
         let bare = lerp(0.05, 0.16, random.unit());
         let whorls = 46;
@@ -141,7 +152,12 @@ impl Canvas {
                 let glow = (sunny * (0.5 + 0.9 * r.unit())).powi(2) * lerp(0.5, 1.0, near);
                 let dark = v(0.010, 0.020, 0.013) * (0.7 + 0.8 * near);
                 let color = dark.mix(v(0.34, 0.25, 0.055), (glow * 0.85).min(0.9));
-                self.stroke((x, y), (x + sway + side * 0.008, y - hang), (0.0026, 0.0012), color);
+                self.stroke(
+                    (x, y),
+                    (x + sway + side * 0.008, y - hang),
+                    (0.0026, 0.0012),
+                    color,
+                );
             }
         }
     }
@@ -185,13 +201,29 @@ impl Canvas {
             }
         }
         if depth < 5 {
-            let forks = if depth == 0 { 4 } else { 2 + usize::from(random.unit() > 0.55) };
+            let forks = if depth == 0 {
+                4
+            } else {
+                2 + usize::from(random.unit() > 0.55)
+            };
             for fork in 0..forks {
-                let spread = if forks > 1 { fork as f32 / (forks - 1) as f32 - 0.5 } else { 0.0 };
+                let spread = if forks > 1 {
+                    fork as f32 / (forks - 1) as f32 - 0.5
+                } else {
+                    0.0
+                };
                 let bend = spread * lerp(1.5, 1.1, depth as f32 / 5.0);
                 let bend = bend + (random.unit() - 0.5) * 0.45;
                 let next = length * lerp(0.62, 0.84, random.unit());
-                self.limb(tip, angle + bend, next, thick * 0.62, random, leaves, depth + 1);
+                self.limb(
+                    tip,
+                    angle + bend,
+                    next,
+                    thick * 0.62,
+                    random,
+                    leaves,
+                    depth + 1,
+                );
             }
         }
     }
@@ -200,22 +232,75 @@ impl Canvas {
     pub fn sailboat() -> Self {
         let mut canvas = Self::new(700, 900);
         let (cream, shade) = (v(1.25, 0.98, 0.68), v(0.52, 0.42, 0.38));
-        let main = [(-0.012, 0.16), (-0.02, 0.55), (-0.006, 0.95), (-0.14, 0.52), (-0.27, 0.15)];
+        let main = [
+            (-0.012, 0.16),
+            (-0.02, 0.55),
+            (-0.006, 0.95),
+            (-0.14, 0.52),
+            (-0.27, 0.15),
+        ];
         canvas.polygon(&main, shade, cream);
-        let jib = [(0.012, 0.84), (0.10, 0.45), (0.235, 0.12), (0.10, 0.14), (0.018, 0.16)];
+        let jib = [
+            (0.012, 0.84),
+            (0.10, 0.45),
+            (0.235, 0.12),
+            (0.10, 0.14),
+            (0.018, 0.16),
+        ];
         canvas.polygon(&jib, v(0.62, 0.13, 0.06), v(1.1, 0.34, 0.12));
         for seam in [0.3, 0.45, 0.6, 0.75] {
             let reach = 0.27 * (0.97 - seam) / 0.82;
-            canvas.stroke((-0.015, seam), (-reach, seam - 0.015), (0.0012, 0.0012), shade * 0.9);
+            canvas.stroke(
+                (-0.015, seam),
+                (-reach, seam - 0.015),
+                (0.0012, 0.0012),
+                shade * 0.9,
+            );
         }
-        canvas.stroke((0.0, 0.08), (0.0, 0.97), (0.005, 0.003), v(0.16, 0.09, 0.05));
-        canvas.stroke((-0.28, 0.14), (0.0, 0.15), (0.005, 0.004), v(0.16, 0.09, 0.05));
-        let hull = [(-0.3, 0.085), (-0.27, 0.0), (0.2, 0.0), (0.33, 0.10), (0.0, 0.078)];
+        canvas.stroke(
+            (0.0, 0.08),
+            (0.0, 0.97),
+            (0.005, 0.003),
+            v(0.16, 0.09, 0.05),
+        );
+        canvas.stroke(
+            (-0.28, 0.14),
+            (0.0, 0.15),
+            (0.005, 0.004),
+            v(0.16, 0.09, 0.05),
+        );
+        let hull = [
+            (-0.3, 0.085),
+            (-0.27, 0.0),
+            (0.2, 0.0),
+            (0.33, 0.10),
+            (0.0, 0.078),
+        ];
         canvas.polygon(&hull, v(0.20, 0.07, 0.035), v(0.5, 0.21, 0.09));
-        canvas.stroke((-0.3, 0.085), (0.0, 0.078), (0.005, 0.005), v(0.95, 0.75, 0.5));
-        canvas.stroke((0.0, 0.078), (0.33, 0.10), (0.005, 0.005), v(0.95, 0.75, 0.5));
-        canvas.stroke((-0.17, 0.09), (-0.165, 0.15), (0.016, 0.012), v(0.10, 0.12, 0.22));
-        canvas.stroke((-0.163, 0.172), (-0.163, 0.176), (0.013, 0.013), v(0.45, 0.24, 0.14));
+        canvas.stroke(
+            (-0.3, 0.085),
+            (0.0, 0.078),
+            (0.005, 0.005),
+            v(0.95, 0.75, 0.5),
+        );
+        canvas.stroke(
+            (0.0, 0.078),
+            (0.33, 0.10),
+            (0.005, 0.005),
+            v(0.95, 0.75, 0.5),
+        );
+        canvas.stroke(
+            (-0.17, 0.09),
+            (-0.165, 0.15),
+            (0.016, 0.012),
+            v(0.10, 0.12, 0.22),
+        );
+        canvas.stroke(
+            (-0.163, 0.172),
+            (-0.163, 0.176),
+            (0.013, 0.013),
+            v(0.45, 0.24, 0.14),
+        );
         canvas
     }
 }

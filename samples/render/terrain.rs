@@ -53,11 +53,14 @@ impl Terrain {
         sun: Vec3,
     ) -> Self {
         let mut heights = vec![0.0; side * side];
-        heights.par_chunks_exact_mut(side).enumerate().for_each(|(j, row)| {
-            for (i, value) in row.iter_mut().enumerate() {
-                *value = height(x0 + i as f32 * cell, z0 + j as f32 * cell);
-            }
-        });
+        heights
+            .par_chunks_exact_mut(side)
+            .enumerate()
+            .for_each(|(j, row)| {
+                for (i, value) in row.iter_mut().enumerate() {
+                    *value = height(x0 + i as f32 * cell, z0 + j as f32 * cell);
+                }
+            });
         let mut land = Self {
             x0,
             z0,
@@ -94,7 +97,13 @@ impl Terrain {
                 let slope = 1.0 / self.normal_at(x, z, self.cell * 2.0).y.max(0.05) - 1.0;
                 if let Some((height, growth)) = choose(x, z, h, slope) {
                     let radius = height * lerp(0.2, 0.3, hash_unit(i, j, 13));
-                    trees.push(Tree { x, z, height, radius, growth });
+                    trees.push(Tree {
+                        x,
+                        z,
+                        height,
+                        radius,
+                        growth,
+                    });
                 }
             }
         }
@@ -142,30 +151,39 @@ impl Terrain {
     }
 
     fn cast_light(&self, sun: Vec3) -> Vec<[u8; 2]> {
-        let tilts = [v(0.0, 0.02, 0.0), v(0.02, 0.0, 0.0), v(-0.02, 0.0, 0.02), v(0.0, -0.02, -0.02)];
+        let tilts = [
+            v(0.0, 0.02, 0.0),
+            v(0.02, 0.0, 0.0),
+            v(-0.02, 0.0, 0.02),
+            v(0.0, -0.02, -0.02),
+        ];
         let mut light = vec![[0, 0]; self.side * self.side];
-        light.par_chunks_exact_mut(self.side).enumerate().for_each(|(j, row)| {
-            for (i, cell) in row.iter_mut().enumerate() {
-                let x = self.x0 + i as f32 * self.cell;
-                let z = self.z0 + j as f32 * self.cell;
-                let here = self.height[j * self.side + i];
-                let from = v(x, here + self.cell * 0.6, z);
-                let seen = tilts.iter().filter(|&&tilt| {
-                    self.march(from, (sun + tilt).unit(), self.cell, 6000.0).is_none()
-                });
-                let sunlight = seen.count() as f32 / tilts.len() as f32;
-                let mut hidden = 0.0;
-                for ring in [2.0, 6.0] {
-                    for k in 0..6 {
-                        let (dx, dz) = ((k as f32 * 1.047).cos(), (k as f32 * 1.047).sin());
-                        let r = ring * self.cell;
-                        let rise = (self.height_at(x + dx * r, z + dz * r) - here) / r;
-                        hidden += rise.clamp(0.0, 2.0) / 2.0 / 12.0;
+        light
+            .par_chunks_exact_mut(self.side)
+            .enumerate()
+            .for_each(|(j, row)| {
+                for (i, cell) in row.iter_mut().enumerate() {
+                    let x = self.x0 + i as f32 * self.cell;
+                    let z = self.z0 + j as f32 * self.cell;
+                    let here = self.height[j * self.side + i];
+                    let from = v(x, here + self.cell * 0.6, z);
+                    let seen = tilts.iter().filter(|&&tilt| {
+                        self.march(from, (sun + tilt).unit(), self.cell, 6000.0)
+                            .is_none()
+                    });
+                    let sunlight = seen.count() as f32 / tilts.len() as f32;
+                    let mut hidden = 0.0;
+                    for ring in [2.0, 6.0] {
+                        for k in 0..6 {
+                            let (dx, dz) = ((k as f32 * 1.047).cos(), (k as f32 * 1.047).sin());
+                            let r = ring * self.cell;
+                            let rise = (self.height_at(x + dx * r, z + dz * r) - here) / r;
+                            hidden += rise.clamp(0.0, 2.0) / 2.0 / 12.0;
+                        }
                     }
+                    *cell = [(sunlight * 255.0) as u8, ((1.0 - hidden) * 255.0) as u8];
                 }
-                *cell = [(sunlight * 255.0) as u8, ((1.0 - hidden) * 255.0) as u8];
-            }
-        });
+            });
         light
     }
 
@@ -231,7 +249,11 @@ impl Terrain {
         let block_size = BLOCK as f32 * self.cell;
         let edge = |o: f32, d: f32, low: f32, block: f32| {
             let next = if d > 0.0 { block + 1.0 } else { block };
-            if d.abs() < 1e-7 { f32::MAX } else { (low + next * block_size - o) / d }
+            if d.abs() < 1e-7 {
+                f32::MAX
+            } else {
+                (low + next * block_size - o) / d
+            }
         };
         let mut before = t;
         while t < end {
@@ -239,8 +261,12 @@ impl Terrain {
             if p.y > self.top && d.y >= 0.0 {
                 return None;
             }
-            let bx = ((p.x - self.x0) / block_size).floor().clamp(0.0, blocks as f32 - 1.0);
-            let bz = ((p.z - self.z0) / block_size).floor().clamp(0.0, blocks as f32 - 1.0);
+            let bx = ((p.x - self.x0) / block_size)
+                .floor()
+                .clamp(0.0, blocks as f32 - 1.0);
+            let bz = ((p.z - self.z0) / block_size)
+                .floor()
+                .clamp(0.0, blocks as f32 - 1.0);
             let exit = edge(o.x, d.x, self.x0, bx).min(edge(o.z, d.z, self.z0, bz));
             let exit = exit.max(t) + self.cell * 0.05;
             let top = self.block_top[bz as usize * blocks + bx as usize];
