@@ -5,7 +5,7 @@ use std::f32::consts::{PI, TAU};
 
 use crate::camera::Camera;
 use crate::fruit::{apple, bowl, jug, leaf, orange, pear, stem, tulip};
-use crate::math::{Random, Vec3, fbm, lerp, noise, smooth_min, smoothstep, v};
+use crate::math::{Random, Vec3, fbm, noise, smoothstep, v};
 
 /// What a surface is made of.
 #[derive(Clone, Copy, PartialEq)]
