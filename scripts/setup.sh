@@ -102,8 +102,10 @@ install_rust() {
     else
         say "Installing Rust with rustup into $HOME: repaint needs $rust_wanted or later."
         installer=$(mktemp)
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer" ||
-            fail 'could not download https://sh.rustup.rs: check the connection, or install Rust yourself'
+        if ! curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer"; then
+            rm -f "$installer"
+            fail 'could not download https://sh.rustup.rs: check the connection, or install Rust'
+        fi
         RUSTUP_INIT_SKIP_PATH_CHECK=yes sh "$installer" -y --no-modify-path \
             --profile minimal --component clippy,rustfmt
         rm -f "$installer"
