@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The layer rule: `commands` use `pipeline`, which uses the traits of `media` and `backend`;
-//! these use `model`, `network` and `frame`. `train` and `backend::candle` use `ops`. Arrows never
-//! go up; `media` and `backend` do not know each other.
+//! these use `model`, `network` and `frame`. `train` and `backend::candle` use `ops`, which uses
+//! `kernels` (plain slices, no framework). Arrows never go up; `media` and `backend` do not know each
+//! other.
 
 pub mod backend;
 pub mod cli;
