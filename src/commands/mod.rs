@@ -1,12 +1,19 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
-pub mod train;
+mod checks;
+mod image;
+mod models;
+mod train;
+#[cfg(feature = "video")]
+mod video;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::cli::Command;
+
+use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 
 /// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -32,7 +39,10 @@ pub fn run(command: &Command) -> Result<()> {
     })
     .context("could not listen for Ctrl-C")?;
     match command {
+        #[cfg(feature = "video")]
+        Command::Video(args) => video::run(args, &STOP),
+        Command::Image(args) => image::run(args, &STOP),
+        Command::Models(args) => models::run(args),
         Command::Train(args) => train::run(args, &STOP),
-        _ => anyhow::bail!("to be written: {command:?}"),
     }
 }
