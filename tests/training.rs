@@ -369,7 +369,7 @@ fn batches_follow_from_seed_and_step_alone() -> Result<()> {
     let data = open(1)?;
     let ahead = std::thread::scope(|scope| {
         let mut batches = data.batches(scope, 3)?;
-        (0..4).map(|_| batches.next()).collect::<Result<Vec<_>>>()
+        (0..4).map(|_| batches.take()).collect::<Result<Vec<_>>>()
     })?;
     let fresh = open(1)?;
     for (batch, step) in ahead.iter().zip(3..) {

@@ -167,7 +167,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
                 checkpoint::write(&checkpoint, settings, step, &named, &adam)?;
                 return Ok(Some(step));
             }
-            let batch = batches.next()?;
+            let batch = batches.take()?;
             for remark in batch.remarks {
                 tell(Event::Remark(remark));
             }

@@ -101,7 +101,7 @@ impl Settings {
         within("crop", self.crop, 32, 2048)?;
         within("style_size", self.style_size, 32, 4096)?;
         ensure!(
-            self.crop % Network::MULTIPLE == 0,
+            self.crop.is_multiple_of(Network::MULTIPLE),
             "crop {} is not a multiple of {}",
             self.crop,
             Network::MULTIPLE
@@ -131,7 +131,8 @@ impl Settings {
             ("style_layers", &self.style_layers),
         ] {
             ensure!(!layers.is_empty(), "{name} is empty: name a layer of VGG19");
-            for layer in layers {
+            for (i, layer) in layers.iter().enumerate() {
+                ensure!(!layers[..i].contains(layer), "{name} has `{layer}` twice");
                 Vgg19::ensure_layer(layer).with_context(|| format!("in {name}"))?;
             }
         }
