@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Interrupted;
+use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
 use crate::train::{self, End, Event, Job, Settings, Step, checkpoint, vgg};
@@ -57,6 +57,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
 fn job(args: &TrainArgs) -> Result<Job> {
     let settings = settings(args)?;
     settings.ensure_sane()?;
+    ensure_input_file(&args.painting, "picture")?;
     let output = &args.output;
     ensure!(
         output
