@@ -3,6 +3,7 @@
 //! Backends know models and frames, and nothing of files, cameras, windows or training.
 
 pub mod candle;
+pub mod cpu;
 
 use anyhow::Result;
 
