@@ -31,49 +31,67 @@ impl Kernel for Avx512 {
     }
 }
 
+/// The vector number `index` from `start` on.
+#[inline(always)]
+fn vector(start: *const f32, index: usize) -> *const f32 {
+    start.cast::<[f32; 16]>().wrapping_add(index).cast()
+}
+
 #[target_feature(enable = "avx512f,avx2,fma")]
 fn vectorize<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
 #[target_feature(enable = "avx512f")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
     // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        for (r, row) in sums.iter_mut().enumerate() {
-            for (v, sum) in row.iter_mut().enumerate() {
-                *sum = match t.start {
-                    Start::Zero => _mm512_setzero_ps(),
-                    Start::Bias(bias) => _mm512_set1_ps(*bias.add(r)),
-                    Start::Accumulate => _mm512_loadu_ps(t.c.add(r * t.pitch + v * 16)),
-                };
+        match t.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for r in 0..R {
+                    sums[r] = [_mm512_broadcastss_ps(_mm_load_ss(bias.wrapping_add(r))); V];
+                }
+            }
+            Start::Accumulate => {
+                let mut c = t.c;
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = _mm512_loadu_ps(vector(c, v));
+                    }
+                    c = c.wrapping_add(t.pitch);
+                }
             }
         }
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.depth {
             let mut right = [_mm512_setzero_ps(); V];
-            for (v, value) in right.iter_mut().enumerate() {
-                *value = _mm512_load_ps(b.add(v * 16));
+            for v in 0..V {
+                right[v] = _mm512_load_ps(vector(b, v));
             }
-            for (r, row) in sums.iter_mut().enumerate() {
-                let left = _mm512_set1_ps(*a.add(r));
-                for (sum, right) in row.iter_mut().zip(right) {
-                    *sum = _mm512_fmadd_ps(left, right, *sum);
+            for r in 0..R {
+                let left = _mm512_broadcastss_ps(_mm_load_ss(a.wrapping_add(r)));
+                for v in 0..V {
+                    sums[r][v] = _mm512_fmadd_ps(left, right[v], sums[r][v]);
                 }
             }
-            a = a.add(Avx512::ROWS);
-            b = b.add(Avx512::WIDTH);
+            a = a.wrapping_add(Avx512::ROWS);
+            b = b.wrapping_add(Avx512::WIDTH);
         }
-        for (r, row) in sums.iter().enumerate() {
-            for (v, sum) in row.iter().enumerate() {
-                let value = if t.relu {
-                    _mm512_max_ps(*sum, _mm512_setzero_ps())
-                } else {
-                    *sum
-                };
-                _mm512_storeu_ps(t.c.add(r * t.pitch + v * 16), value);
+        // In this order of arguments NaN stays NaN.
+        let least = _mm512_set1_ps(if t.relu { 0.0 } else { f32::NEG_INFINITY });
+        let mut c = t.c;
+        for r in 0..R {
+            for v in 0..V {
+                let value = _mm512_max_ps(least, sums[r][v]);
+                _mm512_storeu_ps(vector(c, v).cast_mut(), value);
             }
+            c = c.wrapping_add(t.pitch);
         }
     }
 }
@@ -89,10 +107,10 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
             let mut step = |x: usize, mask: __mmask16| {
                 let mut left = [_mm512_setzero_ps(); R];
                 for (value, a) in left.iter_mut().zip(t.a) {
-                    *value = _mm512_maskz_loadu_ps(mask, a.add(a_at + x));
+                    *value = _mm512_maskz_loadu_ps(mask, a.wrapping_add(a_at + x));
                 }
                 for (c, b) in t.b.iter().enumerate().take(C) {
-                    let right = _mm512_maskz_loadu_ps(mask, b.add(b_at + x));
+                    let right = _mm512_maskz_loadu_ps(mask, b.wrapping_add(b_at + x));
                     for (row, left) in sums.iter_mut().zip(left) {
                         row[c] = _mm512_fmadd_ps(left, right, row[c]);
                     }

@@ -1,10 +1,80 @@
 //! Gram matrices: which features occur together, wherever they are (Gatys et al. 2016).
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::values::{read, tensor_like, values};
+use crate::kernels::{Epilogue, Level, Matrix, PackedRows, Rows, dots, gemm};
 
 /// The Gram matrices (N, C, C) of `x` (N, C, H, W), divided by C * H * W (Johnson et al. 2016).
 pub fn gram(x: &Tensor) -> Result<Tensor> {
     let (_, channels, height, width) = x.dims4()?;
+    let area = height * width;
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(Gram { channels, area });
+    }
     let flat = x.flatten_from(2)?;
-    flat.matmul(&flat.t()?)? / (channels * height * width) as f64
+    flat.matmul(&flat.t()?)? / (channels * area) as f64
+}
+
+struct Gram {
+    channels: usize,
+    area: usize,
+}
+
+impl Gram {
+    /// One over the number of features of a picture.
+    fn share(&self) -> f32 {
+        1.0 / (self.channels * self.area) as f32
+    }
+}
+
+impl CustomOp1 for Gram {
+    fn name(&self) -> &'static str {
+        "gram"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, layout)?;
+        let (n, channels, _, _) = layout.shape().dims4()?;
+        let starts: Vec<usize> = (0..channels).map(|channel| channel * self.area).collect();
+        let mut matrices = vec![0.0; n * channels * channels];
+        let pictures = x.chunks_exact((channels * self.area).max(1));
+        for (matrix, picture) in matrices.chunks_exact_mut(channels * channels).zip(pictures) {
+            let rows = Rows {
+                values: picture,
+                starts: &starts,
+                batch_pitch: 0,
+                pitch: 0,
+            };
+            dots(Level::detected(), &rows, &rows, (1, 1, self.area), matrix);
+        }
+        let share = self.share();
+        matrices.iter_mut().for_each(|value| *value *= share);
+        Ok((CpuStorage::F32(matrices), (n, channels, channels).into()))
+    }
+
+    /// With G = F F^T the gradient of F is (dG + dG^T) F.
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let both = ((grad + grad.t()?)? * f64::from(self.share()))?;
+        let channels = self.channels;
+        let gradient = read(x, |x| {
+            read(&both, |both| {
+                let mut gradient = vec![0.0; x.len()];
+                let pictures = x.chunks_exact((channels * self.area).max(1));
+                let results = gradient.chunks_exact_mut((channels * self.area).max(1));
+                let matrices = both.chunks_exact((channels * channels).max(1));
+                for ((to, picture), matrix) in results.zip(pictures).zip(matrices) {
+                    let left = PackedRows::new(Level::detected(), matrix, channels, channels);
+                    let right = Matrix {
+                        values: picture,
+                        rows: channels,
+                        columns: self.area,
+                    };
+                    gemm(&left, &right, self.area, Epilogue::default(), to);
+                }
+                Ok(gradient)
+            })
+        })?;
+        Ok(Some(tensor_like(gradient, x)?))
+    }
 }

@@ -1,16 +1,153 @@
 //! Nearest-neighbour enlargement and maximum pooling, both by 2.
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
 
 use super::composed;
+use super::values::{read, tensor_like, values};
 
 /// Doubles height and width of `x` (N, C, H, W) by repeating every value.
 pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
-    composed::upsample_nearest2(x)
+    let (_, _, height, width) = x.dims4()?;
+    if !x.device().is_cpu() {
+        return composed::upsample_nearest2(x);
+    }
+    x.contiguous()?.apply_op1(Upsample { height, width })
 }
 
 /// The largest of each 2x2 values of `x` (N, C, H, W): (N, C, H / 2, W / 2); an odd last row or
-/// column is left out.
+/// column is left out. Of equal values the first gets the gradient.
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
-    composed::max_pool2(x)
+    let (_, _, height, width) = x.dims4()?;
+    if height < 2 || width < 2 {
+        bail!("pooling of a picture of {width}x{height}, expected at least 2x2");
+    }
+    if !x.device().is_cpu() {
+        return composed::max_pool2(x);
+    }
+    x.contiguous()?.apply_op1(MaxPool { height, width })
+}
+
+/// Sizes are those of the input.
+struct Upsample {
+    height: usize,
+    width: usize,
+}
+
+/// Sizes are those of the input.
+struct MaxPool {
+    height: usize,
+    width: usize,
+}
+
+impl CustomOp1 for Upsample {
+    fn name(&self) -> &'static str {
+        "upsample_nearest2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, layout)?;
+        let width = self.width;
+        let mut y = vec![0.0; 4 * x.len()];
+        y.par_chunks_mut((4 * width).max(1))
+            .zip(x.par_chunks(width.max(1)))
+            .with_min_len(64)
+            .for_each(|(rows, x)| {
+                let (first, second) = rows.split_at_mut(2 * width);
+                for (pair, x) in first.as_chunks_mut::<2>().0.iter_mut().zip(x) {
+                    *pair = [*x; 2];
+                }
+                second.copy_from_slice(first);
+            });
+        let (n, c, _, _) = layout.shape().dims4()?;
+        let shape = (n, c, 2 * self.height, 2 * self.width);
+        Ok((CpuStorage::F32(y), shape.into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let width = self.width.max(1);
+        let gradient = read(grad, |grad| {
+            let mut gradient = vec![0.0; grad.len() / 4];
+            gradient
+                .par_chunks_mut(width)
+                .zip(grad.par_chunks(4 * width))
+                .with_min_len(64)
+                .for_each(|(to, rows)| {
+                    let (first, second) = rows.split_at(2 * width);
+                    let pairs = first
+                        .as_chunks::<2>()
+                        .0
+                        .iter()
+                        .zip(second.as_chunks::<2>().0);
+                    for (to, ([a, b], [c, d])) in to.iter_mut().zip(pairs) {
+                        *to = (a + b) + (c + d);
+                    }
+                });
+            Ok(gradient)
+        })?;
+        Ok(Some(tensor_like(gradient, x)?))
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, layout)?;
+        let (n, c, _, _) = layout.shape().dims4()?;
+        let (height, width) = (self.height / 2, self.width / 2);
+        let mut y = vec![0.0; n * c * height * width];
+        y.par_chunks_mut(height * width)
+            .zip(x.par_chunks(self.height * self.width))
+            .for_each(|(y, x)| {
+                for (y, rows) in y.chunks_exact_mut(width).zip(x.chunks(2 * self.width)) {
+                    let (first, second) = rows.split_at(self.width);
+                    let pairs = first
+                        .as_chunks::<2>()
+                        .0
+                        .iter()
+                        .zip(second.as_chunks::<2>().0);
+                    for (y, ([a, b], [c, d])) in y.iter_mut().zip(pairs) {
+                        *y = a.max(*b).max(c.max(*d));
+                    }
+                }
+            });
+        Ok((CpuStorage::F32(y), (n, c, height, width).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = read(x, |x| {
+            read(y, |y| read(grad, |grad| Ok(self.gradient(x, y, grad))))
+        })?;
+        Ok(Some(tensor_like(gradient, x)?))
+    }
+}
+
+impl MaxPool {
+    fn gradient(&self, x: &[f32], y: &[f32], grad: &[f32]) -> Vec<f32> {
+        let (height, width) = (self.height / 2, self.width / 2);
+        let mut gradient = vec![0.0; x.len()];
+        gradient
+            .par_chunks_mut(self.height * self.width)
+            .zip(x.par_chunks(self.height * self.width))
+            .zip(
+                y.par_chunks(height * width)
+                    .zip(grad.par_chunks(height * width)),
+            )
+            .for_each(|((to, x), (y, grad))| {
+                let rows = to.chunks_mut(2 * self.width).zip(x.chunks(2 * self.width));
+                let results = y.chunks_exact(width).zip(grad.chunks_exact(width));
+                for ((to, x), (y, grad)) in rows.zip(results) {
+                    for (column, (y, grad)) in y.iter().zip(grad).enumerate() {
+                        let corner = 2 * column;
+                        let places = [corner, corner + 1, corner + self.width];
+                        let largest = places.into_iter().find(|place| x[*place] == *y);
+                        to[largest.unwrap_or(corner + self.width + 1)] = *grad;
+                    }
+                }
+            });
+        gradient
+    }
 }

@@ -1,0 +1,87 @@
+//! Times the convolutions of VGG19 at 2x3x192x192: GFLOP/s of each layer, forward and backward.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use repaint::ops::{Conv, Padding, conv2d, max_pool2};
+
+/// Outputs of each layer; 0 is a pooling.
+const LAYERS: [usize; 17] = [
+    64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512,
+];
+
+/// Seconds that the process has spent on cores, which other processes do not lengthen.
+fn core_seconds() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}
+
+fn main() -> Result<()> {
+    let device = Device::Cpu;
+    let (batch, crop) = (2, 192);
+    let settings = Conv {
+        stride: 1,
+        padding: Padding::Zero(1),
+        relu: true,
+    };
+    let best = |runs: usize, work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+        let mut best = f64::MAX;
+        for _ in 0..runs {
+            let start = core_seconds();
+            work()?;
+            best = best.min(core_seconds() - start);
+        }
+        Ok(best)
+    };
+    let (mut channels, mut size) = (3, crop);
+    let mut kernels = Vec::new();
+    for outputs in LAYERS {
+        if outputs == 0 {
+            size /= 2;
+            kernels.push(None);
+            continue;
+        }
+        let x = Tensor::randn(0f32, 1.0, (batch, channels, size, size), &device)?;
+        let deviation = (2.0 / (channels * 9) as f32).sqrt();
+        let weight = Tensor::randn(0f32, deviation, (outputs, channels, 3, 3), &device)?;
+        let flops = (2 * batch * channels * 9 * outputs * size * size) as f64;
+        let seconds = best(5, &mut || conv2d(&x, &weight, None, settings).map(drop))?;
+        let input = Var::from_tensor(&x)?;
+        let y = conv2d(&input, &weight, None, settings)?.sum_all()?;
+        let backward = best(5, &mut || y.backward().map(drop))?;
+        println!(
+            "{channels:4} -> {outputs:4} at {size:3}: forward {:6.1} ms {:4.0} GFLOP/s, \
+             backward {:6.1} ms {:4.0} GFLOP/s",
+            seconds * 1e3,
+            flops / seconds / 1e9,
+            backward * 1e3,
+            flops / backward / 1e9
+        );
+        kernels.push(Some(weight));
+        channels = outputs;
+    }
+    let x = Var::rand(-1f32, 1.0, (batch, 3, crop, crop), &device)?;
+    let forward = |x: &Tensor| -> Result<Tensor> {
+        let mut y = x.clone();
+        for kernel in &kernels {
+            y = match kernel {
+                Some(kernel) => conv2d(&y, kernel, None, settings)?,
+                None => max_pool2(&y)?,
+            };
+        }
+        y.to_dtype(DType::F32)
+    };
+    let only_forward = best(5, &mut || forward(&x.as_tensor().detach()).map(drop))?;
+    let both = best(5, &mut || forward(&x)?.sum_all()?.backward().map(drop))?;
+    println!(
+        "all layers: forward {:.0} ms, forward and backward {:.0} ms",
+        only_forward * 1e3,
+        both * 1e3
+    );
+    Ok(())
+}
