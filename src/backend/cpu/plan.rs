@@ -121,10 +121,13 @@ impl Norm {
         };
         let (scales, shifts) = before[self.place..][..2 * self.channels].split_at_mut(self.channels);
         partials.merge(table, units, layer.norm.len(), |c, mean, variance| {
-            let (weight, bias) = layer.norm[c];
-            let scale = f64::from(weight) / (variance + f64::from(NORM_EPSILON)).sqrt();
+            let norm = layer.norm[c];
+            let scale = match variance > norm.noise {
+                true => f64::from(norm.scale) / (variance + f64::from(NORM_EPSILON)).sqrt(),
+                false => 0.0,
+            };
             scales[c] = scale as f32;
-            shifts[c] = (f64::from(bias) - mean * scale) as f32;
+            shifts[c] = (f64::from(norm.shift) - mean * scale) as f32;
         });
     }
 }

@@ -39,9 +39,26 @@ pub(super) struct Packed {
     /// Bias of each output channel. An instance norm takes it away again, so only a layer without
     /// one uses it.
     pub bias: Vec<f32>,
-    /// Scale and shift of the norm of each output channel (first style).
-    pub norm: Vec<(f32, f32)>,
+    /// The norm of each output channel.
+    pub norm: Vec<Affine>,
 }
+
+/// Scale and shift of an instance norm's channel (first style).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Affine {
+    /// Scale.
+    pub scale: f32,
+    /// Shift.
+    pub shift: f32,
+    /// Variance that rounding alone can give: a plane with less is constant. Without this bound
+    /// each norm of a plain picture would enlarge the Winograd layers' rounding by
+    /// `1 / sqrt(NORM_EPSILON)`, and three of them would paint noise.
+    pub noise: f64,
+}
+
+/// Rounding of a Winograd layer's sums, in units of the last place of values as large as the root
+/// of their summands' squares; measured 5 to 12.
+const ROUNDING: f64 = 32.0;
 
 /// All layers of a model.
 pub(super) struct Weights {
@@ -75,7 +92,8 @@ impl Weights {
     pub fn pack(model: &Model, level: Level) -> Result<Self> {
         let layers = model.network.layers();
         let lanes = kernels::lanes(level);
-        let (mut packed, mut values) = (Vec::new(), Vec::new());
+        let (mut packed, mut values) = (Vec::<Packed>::new(), Vec::new());
+        let mut magnitudes = Vec::<f64>::new(); // of each layer's values after norm and sum
         for (index, layer) in layers.iter().enumerate() {
             let kind = kind(layer, index, layers.len())?;
             let tensor = |name: &str| {
@@ -87,17 +105,26 @@ impl Weights {
             // The last layer reads groups of 8 channels; two pixels of them are whole registers.
             let before_last = index + 2 == layers.len() && kind == Kind::Upsampled;
             let multiple = if before_last { 8 } else { lanes.max(8) };
-            let norm = match &layer.norm {
-                Some(norm) => {
-                    let (scale, shift) = (
-                        tensor(&format!("{norm}.weight"))?,
-                        tensor(&format!("{norm}.bias"))?,
-                    );
-                    let rows = scale.iter().copied().zip(shift.iter().copied());
-                    rows.take(layer.outputs).collect()
+            let kernel = tensor(&layer.weight())?;
+            let magnitude = magnitudes.last().copied().unwrap_or(255.0);
+            let mut norm = Vec::new();
+            if let Some(name) = &layer.norm {
+                let scales = tensor(&format!("{name}.weight"))?;
+                let shifts = tensor(&format!("{name}.bias"))?;
+                let kernels = kernel.chunks_exact(kernel.len() / layer.outputs);
+                for ((&scale, &shift), kernel) in scales.iter().zip(shifts).zip(kernels) {
+                    let squares: f64 = kernel.iter().map(|w| f64::from(*w).powi(2)).sum();
+                    let place = ROUNDING * magnitude * f64::from(f32::EPSILON / 2.0);
+                    norm.push(Affine {
+                        scale,
+                        shift,
+                        noise: place * place * squares,
+                    });
                 }
-                None => Vec::new(),
-            };
+            }
+            let largest = norm.iter().map(|norm| f64::from(norm.scale.hypot(norm.shift)));
+            let before = layer.skip.map_or(0.0, |skip| magnitudes[skip]);
+            magnitudes.push(before + largest.fold(0.0, f64::max));
             let inputs = match kind {
                 Kind::First => layer.inputs.min(3),
                 _ => layer.inputs,
@@ -112,7 +139,7 @@ impl Weights {
                 bias: tensor(&layer.bias())?.to_vec(),
                 norm,
             };
-            one.pack(tensor(&layer.weight())?, lanes, &mut values);
+            one.pack(kernel, lanes, &mut values);
             values.resize(values.len().next_multiple_of(16), 0.0);
             packed.push(one);
         }
