@@ -108,16 +108,31 @@ impl Window {
             for y in 0..self.kernel {
                 let mut from = at(from, input * self.plane + y * self.pitch);
                 for _ in 0..self.kernel {
-                    let mut pixels = [V::splat(0.0); X];
-                    for (x, pixels) in pixels.iter_mut().enumerate() {
-                        // SAFETY: the caller promises the strip under the window.
-                        *pixels = unsafe { V::load(at(from, x * V::LANES)) };
-                    }
-                    for (c, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: the caller promises the weights of each tap.
-                        let weight = V::splat(unsafe { *at(w, c) });
-                        for x in 0..X {
-                            sums[x] = weight.fma(pixels[x], sums[x]);
+                    // SAFETY: the caller promises the strip under the window and the weights of
+                    // each tap. What there are fewer of stays in registers.
+                    unsafe {
+                        if C < X {
+                            let mut weights = [V::splat(0.0); C];
+                            for (c, weight) in weights.iter_mut().enumerate() {
+                                *weight = V::splat(*at(w, c));
+                            }
+                            for x in 0..X {
+                                let pixels = V::load(at(from, x * V::LANES));
+                                for c in 0..C {
+                                    sums[c][x] = weights[c].fma(pixels, sums[c][x]);
+                                }
+                            }
+                        } else {
+                            let mut pixels = [V::splat(0.0); X];
+                            for (x, pixels) in pixels.iter_mut().enumerate() {
+                                *pixels = V::load(at(from, x * V::LANES));
+                            }
+                            for c in 0..C {
+                                let weight = V::splat(*at(w, c));
+                                for x in 0..X {
+                                    sums[c][x] = weight.fma(pixels[x], sums[c][x]);
+                                }
+                            }
                         }
                     }
                     w = at(w, C);
