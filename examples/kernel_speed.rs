@@ -1,7 +1,10 @@
-//! Times the convolutions of VGG19 at 2x3x192x192: GFLOP/s of each layer, forward and backward.
+//! Times training's arithmetic at 2x3x192x192: each convolution of VGG19, all of them, and the
+//! transformer networks. Times are core seconds, so a busy machine disturbs them little; the
+//! backward figures include candle's own sums.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use repaint::ops::{Conv, Padding, conv2d, max_pool2};
+use repaint::network::{Network, Width};
+use repaint::ops::{Conv, Padding, conv2d, max_pool2, transformer};
 
 /// Outputs of each layer; 0 is a pooling.
 const LAYERS: [usize; 17] = [
@@ -83,5 +86,25 @@ fn main() -> Result<()> {
         only_forward * 1e3,
         both * 1e3
     );
+    let x = Tensor::rand(0f32, 255.0, (batch, 3, crop, crop), &device)?;
+    for width in [Width::Small, Width::Medium] {
+        let network = Network::from(width);
+        let tensors = network
+            .tensors()
+            .into_iter()
+            .map(|(name, shape)| {
+                let variable = Var::randn(0f32, 0.1, shape, &device)?;
+                Ok((name, variable.as_tensor().clone()))
+            })
+            .collect::<Result<_>>()?;
+        let forward = || transformer(&network, &tensors, &x);
+        let only_forward = best(5, &mut || forward().map(drop))?;
+        let both = best(5, &mut || forward()?.sum_all()?.backward().map(drop))?;
+        println!(
+            "{width:?} transformer: forward {:.0} ms, forward and backward {:.0} ms",
+            only_forward * 1e3,
+            both * 1e3
+        );
+    }
     Ok(())
 }

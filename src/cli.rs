@@ -170,7 +170,11 @@ pub struct TrainArgs {
     /// Steps between two previews
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub preview_every: u32,
-    /// Photographs to measure the finished model on
+    /// Steps between two checkpoints, which lie beside the output until it is finished
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub checkpoint_every: u32,
+    /// Photographs to measure the finished model on; the folder `validation` beside --photos, if there
+    /// is one, when not given
     #[arg(long, value_name = "DIR")]
     pub validation: Option<PathBuf>,
     /// Title of the painting, for the model's metadata

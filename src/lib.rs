@@ -8,12 +8,15 @@
 //! ```
 //!
 //! The layer rule: `commands` use `pipeline`, which uses the traits of `media` and `backend`;
-//! these use `model`, `network` and `frame`. `train` and `backend::candle` use `ops`. Arrows never
-//! go up; `media` and `backend` do not know each other.
+//! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
+//! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`.
+//! Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod fetch;
+pub mod folders;
 pub mod frame;
 pub mod kernels;
 pub mod media;
@@ -21,4 +24,8 @@ pub mod model;
 pub mod network;
 pub mod ops;
 pub mod output;
+pub mod paint;
+pub mod pickle;
+pub mod pipeline;
+pub mod tensors;
 pub mod train;

@@ -4,13 +4,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use repaint::cli::Cli;
+use repaint::commands::{self, Interrupted};
 
 fn main() -> ExitCode {
-    match repaint::commands::run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let Err(error) = commands::run(&Cli::parse().command) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!(
+        "{}{error:#}",
+        if error.is::<Interrupted>() {
+            ""
+        } else {
+            "error: "
         }
-    }
+    );
+    ExitCode::from(if error.is::<Interrupted>() { 130 } else { 1 })
 }

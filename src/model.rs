@@ -4,22 +4,22 @@
 //! what is wrong is said in one line. The arithmetic belongs to `backend`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use half::f16;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::network::Network;
+use crate::tensors;
+
+pub use crate::tensors::{Precision, Tensor};
 
 /// Version of the file format; a file with a higher one was made by a later program.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Largest header accepted, in bytes: hundreds of times what the largest network needs.
-const MAX_HEADER: u64 = 4 << 20;
-
-/// Largest model file accepted, in bytes.
-const MAX_FILE: u64 = 1 << 30;
+/// Largest model file accepted, in bytes: forty times the largest network that is trained.
+const MAX_FILE: u64 = 256 << 20;
 
 /// The models inside the program: name and file.
 const BUILT_IN: &[(&str, &[u8])] = &[];
@@ -33,15 +33,6 @@ pub struct Model {
     pub network: Network,
     /// Every tensor of [`Network::tensors`], by name.
     pub tensors: BTreeMap<String, Tensor>,
-}
-
-/// Values of one tensor in row-major order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Size of each dimension.
-    pub shape: Vec<usize>,
-    /// The values.
-    pub data: Vec<f32>,
 }
 
 /// What a model file says of itself. Empty strings stand for "not known".
@@ -74,34 +65,31 @@ pub enum Origin {
     File(PathBuf),
 }
 
-/// Type of the stored values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 16-bit floating point: half the size, for distribution.
-    F16,
-    /// 32-bit floating point.
-    F32,
-}
-
 impl Metadata {
-    fn to_map(&self, network: &Network) -> HashMap<String, String> {
+    fn to_map(&self, network: &Network) -> BTreeMap<String, String> {
         let [a, b, c] = network.channels;
-        let mut map = HashMap::from([
-            ("format".to_string(), format!("repaint.{FORMAT_VERSION}")),
-            ("channels".to_string(), format!("{a},{b},{c}")),
-            (
-                "residual_blocks".to_string(),
-                network.residual_blocks.to_string(),
-            ),
+        let mut map = BTreeMap::from([
+            ("format", format!("repaint.{FORMAT_VERSION}")),
+            ("channels", format!("{a},{b},{c}")),
+            ("residual_blocks", network.residual_blocks.to_string()),
         ]);
-        for (key, value) in self.fields() {
-            if !value.is_empty() {
-                map.insert(key.to_string(), value.clone());
-            }
-        }
-        map
+        map.extend([
+            ("name", self.name.clone()),
+            ("title", self.title.clone()),
+            ("painter", self.painter.clone()),
+            ("year", self.year.clone()),
+            ("recipe", self.recipe.clone()),
+            ("program", self.program.clone()),
+            ("losses", self.losses.clone()),
+            ("date", self.date.clone()),
+        ]);
+        map.into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| (key.to_string(), value))
+            .collect()
     }
 
+    /// Reads the known keys; others, as later programs may write them, are passed over.
     fn from_map(map: &HashMap<String, String>) -> Self {
         let get = |key: &str| map.get(key).cloned().unwrap_or_default();
         Self {
@@ -115,19 +103,6 @@ impl Metadata {
             date: get("date"),
         }
     }
-
-    fn fields(&self) -> [(&'static str, &String); 8] {
-        [
-            ("name", &self.name),
-            ("title", &self.title),
-            ("painter", &self.painter),
-            ("year", &self.year),
-            ("recipe", &self.recipe),
-            ("program", &self.program),
-            ("losses", &self.losses),
-            ("date", &self.date),
-        ]
-    }
 }
 
 impl Model {
@@ -136,13 +111,18 @@ impl Model {
     pub fn new(metadata: Metadata, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
         let shapes = tensors
             .iter()
-            .map(|(name, t)| (name.clone(), t.shape.clone()))
+            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
             .collect();
-        let network = Network::from_shapes(&shapes)?;
+        let network = Network::from_shapes(&shapes).context("not a transformer network")?;
         for (name, tensor) in &tensors {
-            if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
+            let (values, shape) = (tensor.data.len(), &tensor.shape);
+            ensure!(
+                values == shape.iter().product::<usize>(),
+                "`{name}` has {values} values for shape {shape:?}"
+            );
+            if let Some(i) = tensor.data.iter().position(|value| !value.is_finite()) {
                 bail!(
-                    "value {i} of `{name}` is {}: the training went wrong",
+                    "value {i} of `{name}` is {}: its training went wrong, train it anew",
                     tensor.data[i]
                 );
             }
@@ -156,52 +136,35 @@ impl Model {
 
     /// Reads a model from the bytes of its file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        ensure!(
-            bytes.len() >= 8,
-            "only {} bytes: not a safetensors file",
-            bytes.len()
-        );
-        let header = u64::from_le_bytes(bytes[..8].try_into()?);
-        ensure!(
-            header <= MAX_HEADER,
-            "not a safetensors file (a header of {header} bytes)"
-        );
-        let (_, head) = SafeTensors::read_metadata(bytes).map_err(explain)?;
-        let map = head.metadata().clone().unwrap_or_default();
-        if let Some(format) = map.get("format") {
-            let version = format
-                .strip_prefix("repaint.")
-                .and_then(|v| v.parse::<u32>().ok());
-            let version = version.with_context(|| format!("unknown format `{format}`"))?;
+        let file = tensors::File::open(bytes)?;
+        // Other programs write keys of this name too: PyTorch's safetensors says `pt`.
+        if let Some(version) = file
+            .metadata
+            .get("format")
+            .and_then(|format| format.strip_prefix("repaint."))
+        {
             ensure!(
-                version <= FORMAT_VERSION,
-                "format version {version}, this program reads up to {FORMAT_VERSION}: update repaint"
+                version.parse::<u32>().is_ok_and(|v| v <= FORMAT_VERSION),
+                "format {version:?} is newer than this program's ({FORMAT_VERSION}): update repaint"
             );
         }
-        let file = SafeTensors::deserialize(bytes).map_err(explain)?;
-        let shapes = file
-            .iter()
-            .map(|(name, view)| (name.to_string(), view.shape().to_vec()))
-            .collect();
-        Network::from_shapes(&shapes).context("not a transformer network")?;
-        let tensors = file
-            .iter()
-            .map(|(name, view)| Ok((name.to_string(), decode(name, &view)?)))
-            .collect::<Result<_>>()?;
-        Self::new(Metadata::from_map(&map), tensors)
+        Network::from_shapes(&file.shapes()).context("not a transformer network")?;
+        Self::new(Metadata::from_map(&file.metadata), file.read()?)
     }
 
-    /// Reads a model file.
+    /// Reads a model file. A model without a name takes the file's.
     pub fn read(path: &Path) -> Result<Self> {
         let what = || format!("could not open model `{}`", path.display());
-        let size = std::fs::metadata(path).with_context(what)?.len();
-        ensure!(
-            size <= MAX_FILE,
-            "{}: {size} bytes is no model of this program",
-            what()
-        );
-        let bytes = std::fs::read(path).with_context(what)?;
-        let mut model = Self::from_bytes(&bytes).with_context(what)?;
+        let bytes = read_bounded(path).with_context(what)?;
+        let mut model = Self::from_bytes(&bytes)
+            .map_err(|error| match is_pytorch(path, &bytes) {
+                true => error.context(format!(
+                    "a PyTorch file: run `repaint models import {}` first",
+                    path.display()
+                )),
+                false => error,
+            })
+            .with_context(what)?;
         if model.metadata.name.is_empty() {
             let stem = path.file_stem().unwrap_or_default();
             model.metadata.name = stem.to_string_lossy().into_owned();
@@ -209,60 +172,49 @@ impl Model {
         Ok(model)
     }
 
-    /// The bytes of the model's file.
+    /// The bytes of the model's file; the same model always gives the same bytes.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
-        let encoded: Vec<_> = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| (name, &tensor.shape, encode(&tensor.data, precision)))
-            .collect();
-        let dtype = match precision {
-            Precision::F16 => Dtype::F16,
-            Precision::F32 => Dtype::F32,
-        };
-        let views = encoded
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((
-                    name.as_str(),
-                    TensorView::new(dtype, shape.to_vec(), bytes)?,
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(safetensors::serialize(
-            views,
-            Some(self.metadata.to_map(&self.network)),
-        )?)
+        tensors::to_bytes(
+            &self.tensors,
+            &self.metadata.to_map(&self.network),
+            precision,
+        )
     }
 
-    /// Writes the model's file: beside `path` first, then renamed.
+    /// Writes the model's file, replacing what was there once it is whole.
     pub fn write(&self, path: &Path, precision: Precision) -> Result<()> {
         let what = || format!("could not write model `{}`", path.display());
-        let bytes = self.to_bytes(precision)?;
+        let bytes = self.to_bytes(precision).with_context(what)?;
         crate::output::write_whole(path, &bytes).with_context(what)
+    }
+
+    /// Makes a model of a pytorch/examples network: a state dict as `torch.save` writes it, or a
+    /// safetensors file. Statistics that old instance norms kept and never used are left out.
+    pub fn import(path: &Path) -> Result<Self> {
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            return Self::read(path);
+        }
+        let used = |name: &str| {
+            let key = name.rsplit('.').next().unwrap_or_default();
+            !["running_mean", "running_var", "num_batches_tracked"].contains(&key)
+        };
+        let tensors = crate::pickle::read_tensors_named(path, used)?;
+        let stem = path.file_stem().unwrap_or_default();
+        let metadata = Metadata {
+            name: stem.to_string_lossy().into_owned(),
+            program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", imported").to_string(),
+            ..Metadata::default()
+        };
+        Self::new(metadata, tensors)
+            .with_context(|| format!("could not import `{}`", path.display()))
     }
 
     /// Finds a model by path, then by name in the user's model folder, then among the built-in.
     pub fn find(name: &str) -> Result<Self> {
-        let path = Path::new(name);
-        if path.is_file() {
-            return Self::read(path);
-        }
-        let mut known = Vec::new();
-        for (found, origin) in list() {
-            if found == name {
-                return Self::open(&found, &origin);
-            }
-            known.push(found);
-        }
-        known.dedup();
-        bail!(
-            "could not open model `{name}`: no such file (known: {})",
-            known.join(", ")
-        )
+        Self::open(name, &locate(name)?)
     }
 
-    /// Opens a model that [`list`] named.
+    /// Opens a model that [`list`] or [`locate`] found.
     pub fn open(name: &str, origin: &Origin) -> Result<Self> {
         match origin {
             Origin::File(path) => Self::read(path),
@@ -277,20 +229,43 @@ impl Model {
     }
 }
 
-/// Names and origins of the models that `--model` knows: the user's, then the built-in ones.
+/// Where the model is that `--model name` means: see [`Model::find`].
+pub fn locate(name: &str) -> Result<Origin> {
+    let path = Path::new(name);
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_dir()) {
+        return Ok(Origin::File(path.to_path_buf()));
+    }
+    let models = list();
+    if let Some((_, origin)) = models.iter().find(|(known, _)| known == name) {
+        return Ok(origin.clone());
+    }
+    let why = match &found {
+        Ok(_) => "it is a folder".to_string(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_string(),
+        Err(error) => error.to_string(),
+    };
+    let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
+    known.sort();
+    known.dedup();
+    let known = match known.is_empty() {
+        true => "no model is installed: see `repaint models import` and `repaint train`".into(),
+        false => format!("known: {}", known.join(", ")),
+    };
+    bail!("could not open model {name:?}: {why} ({known})")
+}
+
+/// Names and origins of the models that `--model` knows: the user's by name, then the built-in
+/// ones. Of two with the same name the first is meant.
 pub fn list() -> Vec<(String, Origin)> {
     let mut models = Vec::new();
-    if let Some(folder) = user_folder()
-        && let Ok(entries) = std::fs::read_dir(folder)
-    {
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "safetensors")
-                && let Some(stem) = path.file_stem()
-            {
-                models.push((stem.to_string_lossy().into_owned(), Origin::File(path)));
-            }
+    let entries = user_folder().and_then(|folder| std::fs::read_dir(folder).ok());
+    for path in entries.into_iter().flatten().flatten().map(|e| e.path()) {
+        if path.extension().is_some_and(|e| e == "safetensors")
+            && path.is_file()
+            && let Some(stem) = path.file_stem()
+        {
+            models.push((stem.to_string_lossy().into_owned(), Origin::File(path)));
         }
     }
     models.sort_by(|a, b| a.0.cmp(&b.0));
@@ -304,48 +279,32 @@ pub fn list() -> Vec<(String, Origin)> {
 
 /// The user's model folder: `repaint/models` in the XDG data folder.
 pub fn user_folder() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
-    Some(data.join("repaint/models"))
+    Some(crate::folders::data()?.join("models"))
 }
 
-fn explain(error: safetensors::SafeTensorError) -> anyhow::Error {
-    anyhow::anyhow!("not a whole safetensors file ({error})")
+/// Reads a file of at most [`MAX_FILE`] bytes. Counts what is read, since devices have no size.
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    ensure!(!found.is_dir(), "it is a folder: name a file in it");
+    ensure!(found.is_file(), "it is not a file of bytes");
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= MAX_FILE,
+        "more than {} MiB is no model of this program",
+        MAX_FILE >> 20
+    );
+    Ok(bytes)
 }
 
-fn decode(name: &str, view: &TensorView) -> Result<Tensor> {
-    let bytes = view.data();
-    let data = match view.dtype() {
-        Dtype::F32 => bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&chunk| f32::from_le_bytes(chunk))
-            .collect(),
-        Dtype::F16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|&chunk| f16::from_le_bytes(chunk).to_f32())
-            .collect(),
-        other => bail!("`{name}` has type {other:?}, expected F32 or F16"),
-    };
-    Ok(Tensor {
-        shape: view.shape().to_vec(),
-        data,
-    })
-}
-
-fn encode(data: &[f32], precision: Precision) -> Vec<u8> {
-    match precision {
-        Precision::F32 => data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Precision::F16 => data
-            .iter()
-            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
-            .collect(),
-    }
+/// Whether a file that is no model looks like one of PyTorch's, by its name or first bytes.
+fn is_pytorch(path: &Path, bytes: &[u8]) -> bool {
+    let named = path.extension().is_some_and(|extension| {
+        ["pth", "pt", "model"].contains(&extension.to_string_lossy().as_ref())
+    });
+    let zip = bytes.starts_with(b"PK\x03\x04");
+    let pickle = bytes.starts_with(&[0x80, 2, 0x8a, 10]);
+    named || zip || pickle
 }

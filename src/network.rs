@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 /// Added to the variance in every instance norm.
 pub const NORM_EPSILON: f32 = 1e-5;
@@ -26,7 +27,8 @@ pub struct Network {
 }
 
 /// The three widths that the program trains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Width {
     /// 8, 16, 32 channels: 109 k parameters, 12.5 kMAC a pixel.
     #[default]

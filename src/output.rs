@@ -25,12 +25,17 @@ pub struct Output {
 
 impl Output {
     /// Makes the hidden file beside `place`. The hidden name keeps the extension, by which writers
-    /// choose formats. Fails when `place` is a folder, cannot be written, or exists and is to be
-    /// kept.
+    /// choose formats. Fails when `place` is a folder or a device, cannot be written, or exists and
+    /// is to be kept.
     pub fn create(place: &Path, existing: Existing) -> Result<Self> {
         ensure!(
             !place.is_dir(),
             "`{}` is a folder: name a file in it",
+            place.display()
+        );
+        ensure!(
+            place.is_file() || !place.exists(),
+            "`{}` is a device: name a file",
             place.display()
         );
         ensure!(
@@ -42,9 +47,17 @@ impl Output {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let extension = place.extension().unwrap_or_default().to_string_lossy();
+        ensure!(
+            folder.is_dir(),
+            "no folder `{}` to write `{}` to: make it first",
+            folder.display(),
+            place.display()
+        );
+        let suffix = match place.extension() {
+            Some(extension) => format!(".{}", extension.to_string_lossy()),
+            None => String::new(),
+        };
         let mut builder = tempfile::Builder::new();
-        let suffix = format!(".{extension}");
         builder.prefix(".repaint-").suffix(&suffix);
         #[cfg(unix)]
         {
@@ -67,6 +80,16 @@ impl Output {
         &self.temporary
     }
 
+    /// Writes the whole content at once, down to the disk.
+    pub fn fill(&self, bytes: &[u8]) -> Result<()> {
+        let write = || {
+            let mut file = std::fs::File::create(self.path())?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().with_context(|| format!("could not write `{}`", self.place.display()))
+    }
+
     /// Gives the file its name.
     pub fn finish(self) -> Result<()> {
         let Self {
@@ -86,8 +109,6 @@ impl Output {
 /// Writes a small file in one go, replacing what was there once the new one is whole.
 pub fn write_whole(place: &Path, bytes: &[u8]) -> Result<()> {
     let output = Output::create(place, Existing::Overwrite)?;
-    let mut file = std::fs::File::create(output.path())?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    output.fill(bytes)?;
     output.finish()
 }

@@ -27,10 +27,17 @@ fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
             engine.stylize(&input, &mut found).unwrap();
             assert_eq!((found.width, found.height), (width, height));
             assert_eq!((found.index, found.pts), (7, 90));
-            let spread = expected.pixels.iter().max().unwrap() - expected.pixels.iter().min().unwrap();
-            assert!(spread > 40 || width * height < 4, "the painting is flat: {spread}");
+            let spread =
+                expected.pixels.iter().max().unwrap() - expected.pixels.iter().min().unwrap();
+            assert!(
+                spread > 40 || width * height < 4,
+                "the painting is flat: {spread}"
+            );
             let worst = difference(&found, &expected);
-            assert!(worst <= 1, "{level:?} at {width}x{height}: off by {worst}/255");
+            assert!(
+                worst <= 1,
+                "{level:?} at {width}x{height}: off by {worst}/255"
+            );
         }
     }
 }
@@ -38,7 +45,15 @@ fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
 #[test]
 fn small_networks_paint_like_the_reference_at_every_size() {
     let model = random_model(Width::Small.into(), 3).unwrap();
-    let mut sizes = vec![(1, 1), (1, 77), (90, 1), (2, 3), (15, 16), (17, 33), (64, 48)];
+    let mut sizes = vec![
+        (1, 1),
+        (1, 77),
+        (90, 1),
+        (2, 3),
+        (15, 16),
+        (17, 33),
+        (64, 48),
+    ];
     sizes.extend([(101, 77), (130, 35), (333, 31)]);
     assert_paints_like_the_reference(&model, &sizes);
 }
@@ -51,7 +66,10 @@ fn medium_networks_paint_like_the_reference() {
 
 #[test]
 fn networks_of_odd_widths_depths_and_inputs_paint_like_the_reference() {
-    for (seed, channels) in [[5, 12, 20], [1, 1, 1], [3, 17, 35], [11, 7, 50]].into_iter().enumerate() {
+    for (seed, channels) in [[5, 12, 20], [1, 1, 1], [3, 17, 35], [11, 7, 50]]
+        .into_iter()
+        .enumerate()
+    {
         let network = Network {
             residual_blocks: seed % 3,
             input_channels: 3 + seed,

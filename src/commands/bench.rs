@@ -196,9 +196,9 @@ pub fn random_model(network: Network, seed: u64) -> Result<Model> {
     let layers = network.layers();
     let last = layers.last().context("a network without layers")?;
     let tensors = network.tensors().into_iter().map(|(name, shape)| {
-        let layer = layers.iter().find(|layer| {
-            name == layer.weight() || name == layer.bias()
-        });
+        let layer = layers
+            .iter()
+            .find(|layer| name == layer.weight() || name == layer.bias());
         let count: usize = shape.iter().product();
         let mut draw = |middle: f32, reach: f32| {
             let spread = |_| middle + reach * (2.0 * random.random::<f32>() - 1.0);
@@ -222,6 +222,9 @@ pub fn random_model(network: Network, seed: u64) -> Result<Model> {
         (name, Tensor { shape, data })
     });
     let model = Model::new(Metadata::default(), tensors.collect())?;
-    ensure!(model.network == network, "the network's tensors do not tell what it is");
+    ensure!(
+        model.network == network,
+        "the network's tensors do not tell what it is"
+    );
     Ok(model)
 }

@@ -1,15 +1,50 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
 pub mod bench;
+mod checks;
+mod image;
+mod models;
+mod train;
+#[cfg(feature = "video")]
+mod video;
 
-use anyhow::{Result, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
 
 use crate::cli::Command;
 
+use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
+
+/// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The error of a command that Ctrl-C ended early; what it says is what was kept. Exit code 130.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted: {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Runs a command to its end.
-pub fn run(command: Command) -> Result<()> {
+pub fn run(command: &Command) -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("could not listen for Ctrl-C")?;
     match command {
-        Command::Bench(args) => bench::run(&args),
-        command => bail!("to be written: {command:?}"),
+        #[cfg(feature = "video")]
+        Command::Video(args) => video::run(args, &STOP),
+        Command::Image(args) => image::run(args, &STOP),
+        Command::Models(args) => models::run(args),
+        Command::Train(args) => train::run(args, &STOP),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -51,23 +51,6 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
     // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        match t.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                for r in 0..R {
-                    sums[r] = [_mm512_broadcastss_ps(_mm_load_ss(bias.wrapping_add(r))); V];
-                }
-            }
-            Start::Accumulate => {
-                let mut c = t.c;
-                for r in 0..R {
-                    for v in 0..V {
-                        sums[r][v] = _mm512_loadu_ps(vector(c, v));
-                    }
-                    c = c.wrapping_add(t.pitch);
-                }
-            }
-        }
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.depth {
             let mut right = [_mm512_setzero_ps(); V];
@@ -82,6 +65,26 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
             }
             a = a.wrapping_add(Avx512::ROWS);
             b = b.wrapping_add(Avx512::WIDTH);
+        }
+        match t.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for r in 0..R {
+                    let bias = _mm512_broadcastss_ps(_mm_load_ss(bias.wrapping_add(r)));
+                    for v in 0..V {
+                        sums[r][v] = _mm512_add_ps(sums[r][v], bias);
+                    }
+                }
+            }
+            Start::Accumulate => {
+                let mut c = t.c;
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = _mm512_add_ps(sums[r][v], _mm512_loadu_ps(vector(c, v)));
+                    }
+                    c = c.wrapping_add(t.pitch);
+                }
+            }
         }
         // In this order of arguments NaN stays NaN.
         let least = _mm512_set1_ps(if t.relu { 0.0 } else { f32::NEG_INFINITY });

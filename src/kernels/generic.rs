@@ -31,13 +31,6 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
     // SAFETY: the panels hold `depth` groups, the result `R` rows of one vector.
     unsafe {
         let mut sums = [[0.0f32; LANES]; R];
-        for (r, row) in sums.iter_mut().enumerate() {
-            match t.start {
-                Start::Zero => {}
-                Start::Bias(bias) => *row = [*bias.add(r); LANES],
-                Start::Accumulate => *row = t.c.add(r * t.pitch).cast::<[f32; LANES]>().read(),
-            }
-        }
         for k in 0..t.depth {
             let right = t.b.add(k * LANES).cast::<[f32; LANES]>().read();
             for (r, row) in sums.iter_mut().enumerate() {
@@ -48,6 +41,12 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
             }
         }
         for (r, row) in sums.iter_mut().enumerate() {
+            let start = match t.start {
+                Start::Zero => [0.0; LANES],
+                Start::Bias(bias) => [*bias.add(r); LANES],
+                Start::Accumulate => t.c.add(r * t.pitch).cast::<[f32; LANES]>().read(),
+            };
+            row.iter_mut().zip(start).for_each(|(sum, v)| *sum += v);
             if t.relu {
                 row.iter_mut().for_each(|sum| *sum = sum.max(0.0));
             }

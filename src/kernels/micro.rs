@@ -1,13 +1,14 @@
 //! What a level must offer: two register tiles and a way to compile loops for its instructions.
 
-/// Where a register tile starts.
+/// What a register tile's sums are added to, after they are complete: sums that start small round
+/// ten times less, and the fewer ReLUs of the loss network flip.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
-    /// At zero.
+    /// Nothing.
     Zero,
-    /// At one value a row.
+    /// One value a row.
     Bias(*const f32),
-    /// At what the result holds.
+    /// What the result holds.
     Accumulate,
 }
 
@@ -23,7 +24,7 @@ pub(super) struct Tile {
     pub c: *mut f32,
     /// Values from one row of the result to the next.
     pub pitch: usize,
-    /// Where the sums start.
+    /// What the sums are added to.
     pub start: Start,
     /// Whether negative results become 0.
     pub relu: bool,

@@ -1,6 +1,24 @@
 //! Frames in and out: picture files, video files, cameras and windows.
 //!
-//! Media knows frames and nothing of networks. Each outside library has its home in one file.
+//! Media knows frames and nothing of networks. Each outside library has its home in one place.
+
+#[cfg(feature = "video")]
+pub mod decode;
+#[cfg(feature = "video")]
+mod decode_turn;
+#[cfg(feature = "video")]
+pub mod encode;
+#[cfg(feature = "video")]
+mod encode_audio;
+#[cfg(feature = "video")]
+mod encode_choice;
+#[cfg(feature = "video")]
+mod encode_copy;
+#[cfg(feature = "video")]
+mod encode_video;
+#[cfg(feature = "video")]
+mod ffmpeg;
+pub mod picture;
 
 use anyhow::Result;
 

@@ -104,11 +104,18 @@ impl Backend for Cpu {
         output.shape_like(input);
         let mut since = Instant::now();
         let times = &mut self.times;
-        plan.run(weights, self.level, &mut self.team, input, output, |layer| {
-            let now = Instant::now();
-            times[layer] = now - since;
-            since = now;
-        });
+        plan.run(
+            weights,
+            self.level,
+            &mut self.team,
+            input,
+            output,
+            |layer| {
+                let now = Instant::now();
+                times[layer] = now - since;
+                since = now;
+            },
+        );
         Ok(())
     }
 }

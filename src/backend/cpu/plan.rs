@@ -56,7 +56,10 @@ impl Plan {
         (width, height): (usize, usize),
         threads: usize,
     ) -> Result<Self> {
-        ensure!(width > 0 && height > 0, "an empty frame has nothing to paint");
+        ensure!(
+            width > 0 && height > 0,
+            "an empty frame has nothing to paint"
+        );
         let mut arena = Layout::new(weights, (width, height))?;
         let mut steps = Vec::new();
         for index in 0..weights.layers.len() {
@@ -104,7 +107,11 @@ impl Plan {
             );
             kernels::run(level, &step.job, &memory, team);
             if let Some(norm) = &step.norm {
-                norm.merge(&weights.layers[index], step.job.units(), self.arena.values_mut());
+                norm.merge(
+                    &weights.layers[index],
+                    step.job.units(),
+                    self.arena.values_mut(),
+                );
             }
             done(index);
         }
@@ -119,7 +126,8 @@ impl Norm {
             at: 0,
             ..self.partials
         };
-        let (scales, shifts) = before[self.place..][..2 * self.channels].split_at_mut(self.channels);
+        let (scales, shifts) =
+            before[self.place..][..2 * self.channels].split_at_mut(self.channels);
         partials.merge(table, units, layer.norm.len(), |c, mean, variance| {
             let norm = layer.norm[c];
             let scale = match variance > norm.noise {
@@ -167,7 +175,9 @@ impl Layout {
             };
             wanted.push((index, false, raw));
             let users = layers.iter().enumerate();
-            let last = users.filter(|(_, user)| user.layer.skip == Some(index)).last();
+            let last = users
+                .filter(|(_, user)| user.layer.skip == Some(index))
+                .next_back();
             if let Some((last, _)) = last {
                 let kept = Wanted {
                     born: index + 1,
@@ -264,8 +274,14 @@ fn shape(packed: &Packed, width: usize, height: usize) -> Result<(Tensor, usize)
             plane: 1,
         }
     };
-    let rows = if tensor.step == 1 { height * channels } else { height };
-    let length = rows.checked_mul(tensor.pitch).and_then(|length| length.checked_add(16));
+    let rows = if tensor.step == 1 {
+        height * channels
+    } else {
+        height
+    };
+    let length = rows
+        .checked_mul(tensor.pitch)
+        .and_then(|length| length.checked_add(16));
     let length = length.with_context(|| format!("{width}x{height} pixels are too many"))?;
     Ok((tensor, length))
 }
@@ -350,13 +366,7 @@ fn strided(packed: &Packed, source: Source, out: Tensor, partials: Partials) -> 
     ))
 }
 
-fn winograd(
-    packed: &Packed,
-    source: Source,
-    out: Tensor,
-    partials: Partials,
-    level: Level,
-) -> Job {
+fn winograd(packed: &Packed, source: Source, out: Tensor, partials: Partials, level: Level) -> Job {
     let upsample = packed.kind == Kind::Upsampled;
     let (points, reach, copies) = if upsample { (25, 1, 4) } else { (36, 0, 1) };
     // An enlarged tile begins one pixel early, so the last may hold that pixel alone.

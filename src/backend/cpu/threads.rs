@@ -80,7 +80,7 @@ impl Team {
         *lock(&shared.work) = Some(lasting);
         shared.left.store(0, Ordering::Relaxed);
         let burst = shared.state.load(Ordering::Relaxed) / BURST + 1;
-        shared.state.store(burst * BURST | OPEN, Ordering::SeqCst);
+        shared.state.store((burst * BURST) | OPEN, Ordering::SeqCst);
         for sleeper in lock(&shared.sleepers).drain(..) {
             sleeper.unpark();
         }
@@ -98,7 +98,10 @@ impl Team {
         if let Err(panic) = own {
             std::panic::resume_unwind(panic);
         }
-        assert!(!shared.panicked.load(Ordering::Relaxed), "a worker panicked");
+        assert!(
+            !shared.panicked.load(Ordering::Relaxed),
+            "a worker panicked"
+        );
     }
 }
 

@@ -122,7 +122,9 @@ impl Weights {
                     });
                 }
             }
-            let largest = norm.iter().map(|norm| f64::from(norm.scale.hypot(norm.shift)));
+            let largest = norm
+                .iter()
+                .map(|norm| f64::from(norm.scale.hypot(norm.shift)));
             let before = layer.skip.map_or(0.0, |skip| magnitudes[skip]);
             magnitudes.push(before + largest.fold(0.0, f64::max));
             let inputs = match kind {
@@ -155,7 +157,7 @@ impl Weights {
 fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
     let shape = (layer.kernel, layer.stride, layer.upsample);
     let kind = match shape {
-        _ if layer.kernel % 2 == 0 => bail!("`{}`: a kernel of even side", layer.name),
+        _ if layer.kernel.is_multiple_of(2) => bail!("`{}`: a kernel of even side", layer.name),
         (_, 1, 1) if index == 0 => Kind::First,
         (_, 1, 1) if index + 1 == count => Kind::Last,
         (_, 2, 1) => Kind::Strided,
@@ -192,13 +194,20 @@ impl Packed {
             }
             Kind::Strided => {
                 let depth = self.inputs;
-                registers(values, lanes, self.step, 1, side * side * depth, |_, k, n| {
-                    if n < outputs {
-                        taps(n, k % depth)[k / depth]
-                    } else {
-                        0.0
-                    }
-                });
+                registers(
+                    values,
+                    lanes,
+                    self.step,
+                    1,
+                    side * side * depth,
+                    |_, k, n| {
+                        if n < outputs {
+                            taps(n, k % depth)[k / depth]
+                        } else {
+                            0.0
+                        }
+                    },
+                );
             }
             Kind::Plain => {
                 let points = PLAIN.len() * PLAIN.len();
@@ -228,14 +237,21 @@ impl Packed {
                         })
                     })
                 });
-                registers(values, lanes, 4 * self.step, points, inputs, |point, k, n| {
-                    let (phase, n) = (n / self.step, n % self.step);
-                    if n < outputs {
-                        phases[phase][(n * inputs + k) * points + point]
-                    } else {
-                        0.0
-                    }
-                });
+                registers(
+                    values,
+                    lanes,
+                    4 * self.step,
+                    points,
+                    inputs,
+                    |point, k, n| {
+                        let (phase, n) = (n / self.step, n % self.step);
+                        if n < outputs {
+                            phases[phase][(n * inputs + k) * points + point]
+                        } else {
+                            0.0
+                        }
+                    },
+                );
             }
         }
     }

@@ -28,7 +28,11 @@ pub(in crate::backend::cpu) struct Window {
 pub(in crate::backend::cpu) fn blocks(outputs: usize, wide: bool) -> Vec<usize> {
     let mut rest = outputs;
     let mut blocks = Vec::new();
-    let sizes: &[usize] = if wide { &[8, 4, 3, 2, 1] } else { &[4, 3, 2, 1] };
+    let sizes: &[usize] = if wide {
+        &[8, 4, 3, 2, 1]
+    } else {
+        &[4, 3, 2, 1]
+    };
     for &size in sizes {
         while rest >= size {
             blocks.push(size);

@@ -6,6 +6,11 @@
 //! disjoint parts of the arena, so any number of workers may take them in any order, and the result
 //! is the same to the bit.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "one index runs over several blocks of registers at once"
+)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

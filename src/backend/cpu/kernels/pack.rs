@@ -113,7 +113,9 @@ impl Source {
         });
         for (x, place, length) in std::iter::once(inside).chain(outside) {
             let from = memory.at(self.tensor.at(y, x.min(width - 1)));
-            let skip = self.skip.map(|skip| memory.at(skip.at(y, x.min(width - 1))));
+            let skip = self
+                .skip
+                .map(|skip| memory.at(skip.at(y, x.min(width - 1))));
             let to = at_mut(to, place * step);
             for c in (0..step).step_by(V::LANES) {
                 // SAFETY: `step` is whole registers here; pixels and strip are the caller's.

@@ -136,8 +136,7 @@ impl First {
         }
         // SAFETY: the unit wrote the area, and has its own place in the table.
         unsafe {
-            self.partials
-                .sum_planes::<V>(memory, unit, &self.out, area);
+            self.partials.sum_planes::<V>(memory, unit, &self.out, area);
         }
     }
 

@@ -41,8 +41,8 @@ impl Partials {
             let parts = || {
                 rows().filter(|row| row[0] > 0.0).map(move |row| {
                     let count = f64::from(row[0]);
-                    let [shift, sum, squares] = [0, 1, 2]
-                        .map(|part| f64::from(row[HEAD + part * self.channels + c]));
+                    let [shift, sum, squares] =
+                        [0, 1, 2].map(|part| f64::from(row[HEAD + part * self.channels + c]));
                     (count, shift + sum / count, squares - sum * sum / count)
                 })
             };

@@ -64,13 +64,7 @@ pub(in crate::backend::cpu) trait Vector: Copy {
     ///
     /// # Safety
     /// As there; the CPU has the level.
-    unsafe fn multiply(
-        panel: &Panel,
-        vectors: usize,
-        a: *const f32,
-        w: *const f32,
-        out: *mut f32,
-    );
+    unsafe fn multiply(panel: &Panel, vectors: usize, a: *const f32, w: *const f32, out: *mut f32);
 
     /// [`Window::row`], compiled for the level on its own.
     ///

@@ -286,10 +286,7 @@ fn input<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
         let minus_four = V::splat(-4.0);
         t[0] = four.fma(d[0], five.fma(d[2], d[4]));
         t[5] = four.fma(d[1], five.fma(d[3], d[5]));
-        let (even, odd) = (
-            minus_four.fma(d[2], d[4]),
-            minus_four.fma(d[1], d[3]),
-        );
+        let (even, odd) = (minus_four.fma(d[2], d[4]), minus_four.fma(d[1], d[3]));
         (t[1], t[2]) = (even.add(odd), even.sub(odd));
         let (even, odd) = (d[4].sub(d[2]), two.mul(d[3].sub(d[1])));
         (t[3], t[4]) = (even.add(odd), even.sub(odd));

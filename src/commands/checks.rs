@@ -1,0 +1,69 @@
+//! Checks and settings that the painting commands share, done before any work.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::backend;
+use crate::cli::PaintArgs;
+use crate::model::Model;
+use crate::output::Existing;
+use crate::paint::Painter;
+
+/// What `--overwrite` asks for.
+pub(super) fn existing(args: &PaintArgs) -> Existing {
+    if args.overwrite {
+        Existing::Overwrite
+    } else {
+        Existing::Keep
+    }
+}
+
+/// Finds the model and loads it into the engine that the arguments ask for.
+pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
+    let model = Model::find(&args.model)?;
+    let level = args.cpu_level.map(Into::into);
+    let threads = args.threads.map(usize::from);
+    let mut backend = backend::open(args.device.into(), threads, level)?;
+    backend.load(&model)?;
+    Ok(Painter::new(backend, args.strength, args.keep_colors))
+}
+
+/// Fails unless `path` is a file; `what` says what it should be.
+pub(super) fn ensure_input_file(path: &Path, what: &str) -> Result<()> {
+    let name = path.display();
+    ensure!(path.exists(), "no {what} `{name}`: check the path");
+    ensure!(!path.is_dir(), "`{name}` is a folder: name a {what}");
+    ensure!(
+        path.is_file(),
+        "`{name}` is not a regular file: save it to a {what} first"
+    );
+    Ok(())
+}
+
+/// Fails when `output` is the very file `input`, by whatever name.
+pub(super) fn ensure_not_input(input: &Path, output: &Path) -> Result<()> {
+    ensure!(
+        !is_same_file(input, output),
+        "`{}` is the input itself: choose another name for the output",
+        output.display()
+    );
+    Ok(())
+}
+
+#[cfg(unix)]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

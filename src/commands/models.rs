@@ -1,0 +1,199 @@
+//! `repaint models`: lists, shows and imports models, and fetches what training needs.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Interrupted, STOP};
+use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
+use crate::fetch::{self, Fetched, Source, VGG19};
+use crate::model::{self, Model, Origin, Precision};
+use crate::network::Network;
+use crate::output::{Existing, Output};
+
+/// Environment variable with another address of torchvision's VGG19: a mirror.
+const VGG19_URL: &str = "REPAINT_VGG19_URL";
+
+/// Runs `repaint models`.
+pub fn run(args: &ModelsArgs) -> Result<()> {
+    match &args.command {
+        ModelsCommand::List => list(),
+        ModelsCommand::Show { model } => show(model),
+        ModelsCommand::Import {
+            file,
+            output,
+            title,
+            painter,
+            overwrite,
+        } => {
+            let existing = match overwrite {
+                true => Existing::Overwrite,
+                false => Existing::Keep,
+            };
+            let mut model = Model::import(file)?;
+            if let Some(title) = title {
+                model.metadata.title.clone_from(title);
+            }
+            if let Some(painter) = painter {
+                model.metadata.painter.clone_from(painter);
+            }
+            import(model, output.as_deref(), existing)
+        }
+        ModelsCommand::Fetch { what: Fetch::Vgg19 } => fetch_vgg19(),
+    }
+}
+
+fn list() -> Result<()> {
+    let head = ["NAME", "TITLE", "PAINTER", "YEAR", "NETWORK", "WHERE"];
+    let mut rows = vec![head.map(String::from)];
+    for (name, origin) in model::list() {
+        let known = rows.iter().any(|row| row[0] == name);
+        match Model::open(&name, &origin) {
+            Ok(model) => rows.push([
+                one_line(&name),
+                one_line(&model.metadata.title),
+                one_line(&model.metadata.painter),
+                one_line(&model.metadata.year),
+                widths(&model.network),
+                match known {
+                    true => format!("{}, hidden by the one above", place(&origin)),
+                    false => place(&origin),
+                },
+            ]),
+            Err(error) => eprintln!("{error:#}"),
+        }
+    }
+    if rows.len() == 1 {
+        eprintln!("no models: make one with `repaint models import` or `repaint train`");
+        return Ok(());
+    }
+    let mut columns = [0; 6];
+    for row in &rows {
+        for (width, cell) in columns.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells = row.iter().zip(columns);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        println!("{}", line.trim_end());
+    }
+    Ok(())
+}
+
+fn show(name: &str) -> Result<()> {
+    let origin = model::locate(name)?;
+    let model = Model::open(name, &origin)?;
+    let (about, network) = (&model.metadata, &model.network);
+    let size = match &origin {
+        Origin::File(path) => std::fs::metadata(path)?.len(),
+        Origin::BuiltIn => model.to_bytes(Precision::F16)?.len() as u64,
+    };
+    let facts = [
+        ("name", one_line(&about.name)),
+        ("title", one_line(&about.title)),
+        ("painter", one_line(&about.painter)),
+        ("year", one_line(&about.year)),
+        ("where", place(&origin)),
+        ("size", format!("{:.0} kB", size as f64 / 1e3)),
+        ("network", widths(network)),
+        ("blocks", network.residual_blocks.to_string()),
+        ("parameters", network.parameters().to_string()),
+        (
+            "kMAC a pixel",
+            format!("{:.1}", network.macs_per_pixel() / 1e3),
+        ),
+        ("losses", one_line(&about.losses)),
+        ("made by", one_line(&about.program)),
+        ("made on", one_line(&about.date)),
+    ];
+    for (fact, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        println!("{fact:14}{value}");
+    }
+    if !about.recipe.is_empty() {
+        println!("recipe");
+        for line in about.recipe.lines() {
+            println!("  {}", one_line(line));
+        }
+    }
+    Ok(())
+}
+
+fn import(mut model: Model, output: Option<&Path>, existing: Existing) -> Result<()> {
+    let place = match output {
+        Some(path) => path.to_path_buf(),
+        None => {
+            let folder = model::user_folder()
+                .context("no home folder for models: name the model file with --output")?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("could not make folder `{}`", folder.display()))?;
+            folder.join(format!("{}.safetensors", model.metadata.name))
+        }
+    };
+    let name = place.file_stem().unwrap_or_default().to_string_lossy();
+    model.metadata.name = name.into_owned();
+    let file = Output::create(&place, existing)?;
+    file.fill(&model.to_bytes(Precision::F32)?)?;
+    file.finish()?;
+    let name = match output {
+        Some(path) => path.display().to_string(),
+        None => model.metadata.name,
+    };
+    println!("{}", place.display());
+    eprintln!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
+    Ok(())
+}
+
+fn fetch_vgg19() -> Result<()> {
+    let place: PathBuf = fetch::vgg19_path()
+        .context("no cache folder to download to: set HOME or XDG_CACHE_HOME")?;
+    let mirror = std::env::var(VGG19_URL).ok();
+    let source = Source {
+        url: mirror.as_deref().unwrap_or(VGG19.url),
+        ..VGG19
+    };
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
+        "VGG19 {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    )?);
+    let fetched = fetch::vgg19(source, &place, &mut |have, total| {
+        bar.set_length(total.unwrap_or(have));
+        bar.set_position(have);
+        match STOP.load(Ordering::SeqCst) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    bar.finish_and_clear();
+    match fetched? {
+        Fetched::AlreadyThere => eprintln!("VGG19 is there already; training finds it"),
+        Fetched::Downloaded => eprintln!("VGG19 is there; training finds it"),
+        Fetched::Part => {
+            let kept = "what was downloaded is kept, the same command continues there";
+            return Err(Interrupted(kept.to_string()).into());
+        }
+    }
+    println!("{}", place.display());
+    Ok(())
+}
+
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::BuiltIn => "built in".to_string(),
+        Origin::File(path) => path.display().to_string(),
+    }
+}
+
+fn widths(network: &Network) -> String {
+    let [a, b, c] = network.channels;
+    format!("{a}-{b}-{c}")
+}
+
+/// Text of a file without line breaks and control codes, which could garble the terminal.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}

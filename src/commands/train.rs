@@ -1,0 +1,202 @@
+//! `repaint train`: recipe and command line into one job, progress for people.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Interrupted;
+use crate::cli::TrainArgs;
+use crate::media::picture::PictureFormat;
+use crate::train::{self, End, Event, Job, Settings, Step, checkpoint, vgg};
+
+/// Steps between two lines of progress where there is no terminal.
+const LINE_EVERY: u32 = 50;
+
+/// Trains a model. `stop` ends the training after the current step, with a checkpoint.
+pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
+    let job = job(args)?;
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()
+            .context("could not set the number of threads")?;
+    }
+    let start = Instant::now();
+    let mut progress = Progress::new(&job.settings);
+    let end = train::train(&job, stop, &mut |event| progress.tell(event));
+    progress.bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    match end? {
+        End::Finished(validation) => {
+            let settings = &job.settings;
+            println!(
+                "{}: {} steps in {seconds:.0} s ({:.2} images/s)",
+                job.output.display(),
+                settings.steps,
+                progress.images_per_second()
+            );
+            if let Some(validation) = validation {
+                println!("validation: {validation}");
+            }
+            Ok(())
+        }
+        End::Stopped { steps, checkpoint } => Err(Interrupted(format!(
+            "the state after {steps} of {} steps is in `{}`",
+            job.settings.steps,
+            checkpoint.display()
+        ))
+        .into()),
+    }
+}
+
+/// What to do, checked as far as it can be before work begins.
+fn job(args: &TrainArgs) -> Result<Job> {
+    let settings = settings(args)?;
+    settings.ensure_sane()?;
+    let output = &args.output;
+    ensure!(
+        output
+            .extension()
+            .is_some_and(|ending| ending == "safetensors"),
+        "`{}` does not end in .safetensors: a model file does",
+        output.display()
+    );
+    ensure_writable(output, args.overwrite)?;
+    ensure_writable(&checkpoint::place(output), args.overwrite)?;
+    if let Some(preview) = &args.preview {
+        PictureFormat::of(preview)?;
+        ensure_writable(preview, args.overwrite)?;
+    }
+    ensure!(
+        args.photos.is_dir(),
+        "no folder `{}`: name a folder of photos with --photos",
+        args.photos.display()
+    );
+    let validation = args.validation.clone();
+    Ok(Job {
+        settings,
+        painting: args.painting.clone(),
+        photos: args.photos.clone(),
+        vgg19: vgg::find(args.vgg19.as_deref())?,
+        output: output.clone(),
+        validation: validation.or_else(|| train::sibling_validation(&args.photos)),
+        preview: args.preview.clone(),
+        preview_every: args.preview_every,
+        checkpoint_every: args.checkpoint_every,
+        device: args.device.into(),
+    })
+}
+
+/// The recipe's settings, with what the command line says in their place.
+fn settings(args: &TrainArgs) -> Result<Settings> {
+    let mut settings = match &args.recipe {
+        Some(path) => {
+            let what = || format!("could not read recipe `{}`", path.display());
+            let text = std::fs::read_to_string(path).with_context(what)?;
+            Settings::from_toml(&text).with_context(what)?
+        }
+        None => Settings::default(),
+    };
+    fn given<T: Clone>(option: &Option<T>, setting: &mut T) {
+        if let Some(value) = option {
+            setting.clone_from(value);
+        }
+    }
+    let pixels = |size: Option<u32>| size.map(|size| size as usize);
+    given(&args.title, &mut settings.title);
+    given(&args.painter, &mut settings.painter);
+    given(&args.year, &mut settings.year);
+    given(&args.network.map(Into::into), &mut settings.network);
+    given(&args.steps, &mut settings.steps);
+    given(&pixels(args.batch), &mut settings.batch);
+    given(&pixels(args.crop), &mut settings.crop);
+    given(&pixels(args.style_size), &mut settings.style_size);
+    given(&args.style_weight, &mut settings.style_weight);
+    given(&args.tv_weight, &mut settings.tv_weight);
+    given(&args.learning_rate, &mut settings.learning_rate);
+    given(&args.seed, &mut settings.seed);
+    Ok(settings)
+}
+
+/// Fails for a place that cannot be written, before hours of work went into what belongs there.
+fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
+    let existing = match overwrite {
+        true => crate::output::Existing::Overwrite,
+        false => crate::output::Existing::Keep,
+    };
+    crate::output::Output::create(place, existing).map(drop)
+}
+
+/// A bar on a terminal, a line now and then elsewhere; both on stderr.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    batch: usize,
+    total: u32,
+    first: Instant, // when the first step began, about
+    last: Instant,
+    steps: u32,
+}
+
+impl Progress {
+    fn new(settings: &Settings) -> Self {
+        let lines = !std::io::stderr().is_terminal();
+        let bar = match lines {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new(u64::from(settings.steps)),
+        };
+        let template = "{bar:30} {pos}/{len} {msg} ETA {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            lines,
+            batch: settings.batch,
+            total: settings.steps,
+            first: Instant::now(),
+            last: Instant::now(),
+            steps: 0,
+        }
+    }
+
+    fn images_per_second(&self) -> f64 {
+        let seconds = self.last.duration_since(self.first).as_secs_f64();
+        f64::from(self.steps) * self.batch as f64 / seconds.max(1e-9)
+    }
+
+    fn tell(&mut self, event: Event) {
+        match event {
+            Event::Remark(text) => self.bar.suspend(|| eprintln!("{text}")),
+            Event::Step(step) => self.step(step),
+            Event::Validating(photos) => {
+                self.bar
+                    .set_message(format!("measuring on {photos} photos"));
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let Step {
+            steps,
+            content,
+            style,
+            tv,
+        } = step;
+        self.last = Instant::now();
+        self.steps = steps;
+        let speed = self.images_per_second();
+        let losses =
+            format!("content {content:.3} style {style:.3} tv {tv:.4} {speed:.2} images/s");
+        self.bar.set_position(u64::from(steps));
+        if self.lines && (steps == 1 || steps == self.total || steps.is_multiple_of(LINE_EVERY)) {
+            let left = f64::from(self.total - steps) * self.batch as f64 / speed;
+            eprintln!("step {steps}/{} {losses} ETA {left:.0} s", self.total);
+        }
+        self.bar.set_message(losses);
+    }
+}

@@ -1,0 +1,135 @@
+//! `repaint video`: checks what was asked for, paints the file, tells how it goes.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
+use crate::cli::VideoArgs;
+use crate::media::decode::{Decoder, VideoInfo};
+use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
+use crate::output::Output;
+use crate::pipeline::{self, Report};
+
+/// Time between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Paints a video file. Once `stop` is set it ends early, keeps what was painted and returns
+/// [`Interrupted`].
+pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
+    let (input, place) = (args.input.as_path(), args.output.as_path());
+    ensure_input_file(input, "video file")?;
+    ensure_not_input(input, place)?;
+    drop(Output::create(place, existing(&args.paint))?); // refused now, not after loading a model
+    Container::of(place)?;
+    let mut painter = open_painter(&args.paint)?;
+    let mut decoder = Decoder::open(input, args.paint.size)?;
+    let settings = EncodeSettings {
+        codec: args.codec.clone(),
+        crf: args.crf,
+        preset: args.preset.clone(),
+    };
+    let (info, source) = (decoder.info().clone(), Some(input));
+    let mut encoder = Encoder::create(place, existing(&args.paint), &info, &settings, source)?;
+    for remark in encoder.remarks() {
+        eprintln!("{}: {remark}", input.display());
+    }
+    let mut progress = Progress::new(&info);
+    let report = pipeline::run(
+        &mut decoder,
+        |input, output| painter.paint(input, output),
+        &mut encoder,
+        stop,
+        |frames| progress.show(frames),
+    )?;
+    progress.bar.finish_and_clear();
+    for remark in decoder.remarks() {
+        eprintln!("{}: {remark}", input.display());
+    }
+    finish(encoder, &decoder, &report, place)
+}
+
+/// Completes the file and says what it holds.
+fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) -> Result<()> {
+    if report.frames == 0 {
+        return Err(Interrupted("no frame was painted, nothing is kept".into()).into());
+    }
+    encoder.finish(match report.stopped {
+        true => Ending::Cut,
+        false => Ending::Whole(decoder.end()),
+    })?;
+    let (name, frames) = (place.display(), report.frames);
+    if report.stopped {
+        let (num, den) = decoder.info().frame_rate;
+        let seconds = frames as f64 * f64::from(den) / f64::from(num);
+        let of = decoder
+            .info()
+            .frames
+            .map_or(String::new(), |n| format!(" of {n}"));
+        let kept = format!("{frames}{of} frames painted, `{name}` holds {seconds:.1} s");
+        return Err(Interrupted(kept).into());
+    }
+    println!(
+        "{name}: {frames} frames in {:.1} s, {:.1} fps",
+        report.elapsed.as_secs_f64(),
+        report.fps()
+    );
+    Ok(())
+}
+
+/// Progress on stderr: a bar on a terminal, a line now and then elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    total: Option<u64>,
+    start: Instant,
+    last_line: Instant,
+}
+
+impl Progress {
+    fn new(info: &VideoInfo) -> Self {
+        let lines = !std::io::stderr().is_terminal();
+        let bar = match info.frames {
+            _ if lines => ProgressBar::hidden(),
+            Some(frames) => ProgressBar::new(frames),
+            None => ProgressBar::no_length(),
+        };
+        let template = match info.frames {
+            Some(_) => "{wide_bar} {pos}/{len} frames, {per_sec}, {eta} left",
+            None => "{spinner} {pos} frames, {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            let fps = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = write!(out, "{:.1} fps", state.per_sec());
+            };
+            bar.set_style(style.with_key("per_sec", fps));
+        }
+        Self {
+            bar,
+            lines,
+            total: info.frames,
+            start: Instant::now(),
+            last_line: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, frames: u64) {
+        self.bar.set_position(frames);
+        if !self.lines || self.last_line.elapsed() < LINE_EVERY {
+            return;
+        }
+        self.last_line = Instant::now();
+        let fps = frames as f64 / self.start.elapsed().as_secs_f64().max(1e-9);
+        match self.total.filter(|&total| total >= frames) {
+            Some(total) => {
+                let left = (total - frames) as f64 / fps;
+                eprintln!("{frames}/{total} frames, {fps:.1} fps, {left:.0} s left");
+            }
+            None => eprintln!("{frames} frames, {fps:.1} fps"),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Turning stored pictures upright, as the display matrix of a file says.
+
+use ffmpeg_next as av;
+
+use crate::frame::Frame;
+
+/// How stored rows become an upright picture: exchange x and y, then mirror.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Whether rows become columns.
+    pub transpose: bool,
+    mirror_x: bool,
+    mirror_y: bool,
+}
+
+impl Turn {
+    /// From FFmpeg's display matrix: nine 32-bit values (a b u c d v x y w) that take a stored
+    /// point (p, q) to (a p + c q, b p + d q). Turns by other than right angles go to the nearest.
+    pub fn from_matrix(bytes: &[u8]) -> Self {
+        let value = |i: usize| match bytes.get(i * 4..i * 4 + 4) {
+            Some(four) => i64::from(i32::from_ne_bytes([four[0], four[1], four[2], four[3]])),
+            None => 0,
+        };
+        let (a, b, c, d) = (value(0), value(1), value(3), value(4));
+        if a.abs() >= b.abs() {
+            Self {
+                transpose: false,
+                mirror_x: a < 0,
+                mirror_y: d < 0,
+            }
+        } else {
+            Self {
+                transpose: true,
+                mirror_x: c < 0,
+                mirror_y: b < 0,
+            }
+        }
+    }
+
+    /// Copies the RGB picture `from` into `to`, turned; `to` has the upright size.
+    pub fn copy(self, from: &av::frame::Video, to: &mut Frame) {
+        let (data, stride) = (from.data(0), from.stride(0));
+        let (width, height) = (to.width, to.height);
+        for (y, row) in to.pixels.chunks_exact_mut(width * 3).enumerate() {
+            let y = if self.mirror_y { height - 1 - y } else { y };
+            if !self.transpose && !self.mirror_x {
+                row.copy_from_slice(&data[y * stride..y * stride + width * 3]);
+                continue;
+            }
+            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+                let x = if self.mirror_x { width - 1 - x } else { x };
+                let (p, q) = if self.transpose { (y, x) } else { (x, y) };
+                let at = q * stride + p * 3;
+                pixel.copy_from_slice(&data[at..at + 3]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The picture `1 2 / 3 4 / 5 6` (2 wide, 3 high) turned by a matrix (a, b, c, d).
+    fn turned(matrix: [i32; 4]) -> (usize, Vec<u8>) {
+        let [a, b, c, d] = matrix.map(|v| v << 16);
+        let bytes: Vec<u8> = [a, b, 0, c, d, 0, 0, 0, 1 << 30]
+            .iter()
+            .flat_map(|v| v.to_ne_bytes())
+            .collect();
+        let turn = Turn::from_matrix(&bytes);
+        let mut stored = av::frame::Video::new(av::format::Pixel::RGB24, 2, 3);
+        let stride = stored.stride(0);
+        for (i, value) in (1..=6).enumerate() {
+            stored.data_mut(0)[i / 2 * stride + i % 2 * 3..][..3].fill(value);
+        }
+        let (width, height) = if turn.transpose { (3, 2) } else { (2, 3) };
+        let mut upright = Frame::new(width, height);
+        turn.copy(&stored, &mut upright);
+        (width, upright.pixels.iter().step_by(3).copied().collect())
+    }
+
+    #[test]
+    fn every_right_angle_and_mirror_image_comes_out_upright() {
+        assert_eq!(turned([1, 0, 0, 1]), (2, vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(
+            turned([-1, 0, 0, -1]),
+            (2, vec![6, 5, 4, 3, 2, 1]),
+            "180 degrees"
+        );
+        assert_eq!(
+            turned([0, 1, -1, 0]),
+            (3, vec![5, 3, 1, 6, 4, 2]),
+            "90 clockwise"
+        );
+        assert_eq!(
+            turned([0, -1, 1, 0]),
+            (3, vec![2, 4, 6, 1, 3, 5]),
+            "90 anticlockwise"
+        );
+        assert_eq!(
+            turned([-1, 0, 0, 1]),
+            (2, vec![2, 1, 4, 3, 6, 5]),
+            "left and right"
+        );
+        assert_eq!(
+            turned([1, 0, 0, -1]),
+            (2, vec![5, 6, 3, 4, 1, 2]),
+            "upside down"
+        );
+        assert_eq!(
+            turned([0, 1, 1, 0]),
+            (3, vec![1, 3, 5, 2, 4, 6]),
+            "transposed"
+        );
+        assert_eq!(
+            turned([0, -1, -1, 0]),
+            (3, vec![6, 4, 2, 5, 3, 1]),
+            "anti-transposed"
+        );
+    }
+
+    #[test]
+    fn a_matrix_that_is_too_short_turns_nothing() {
+        assert_eq!(Turn::from_matrix(&[1, 2, 3]), Turn::default());
+    }
+}

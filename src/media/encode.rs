@@ -1,0 +1,250 @@
+//! Video files out: painted frames encoded, every other stream of the source carried over, all
+//! written to a hidden file that takes its name when it is whole.
+//!
+//! The source is opened a second time for its other streams. They are read only as far as the
+//! painted frames have got, so that nothing piles up, however long the clip.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ffmpeg_next as av;
+
+use av::Rescale;
+use av::rescale;
+
+use super::FrameSink;
+use super::decode::VideoInfo;
+use super::encode_copy::Copier;
+use super::encode_video::VideoEncoder;
+use super::ffmpeg;
+use crate::frame::Frame;
+use crate::output::{Existing, Output};
+
+/// How the video is encoded.
+#[derive(Clone, Debug)]
+pub struct EncodeSettings {
+    /// FFmpeg's name of the encoder; the usual one of the container when `None`.
+    pub codec: Option<String>,
+    /// Constant quality, 0 (best) to 63.
+    pub crf: u8,
+    /// The encoder's preset, for encoders that have presets.
+    pub preset: Option<String>,
+}
+
+impl Default for EncodeSettings {
+    fn default() -> Self {
+        Self {
+            codec: None,
+            crf: 18,
+            preset: None,
+        }
+    }
+}
+
+/// How a file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With all the source holds. Its last frame ends at this time, in ticks.
+    Whole(i64),
+    /// After the last frame written; the other streams end there as well.
+    Cut,
+}
+
+/// The containers that files are written in, by the ending of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// .mp4, .m4v
+    Mp4,
+    /// .mov
+    Mov,
+    /// .mkv
+    Matroska,
+    /// .webm
+    WebM,
+}
+
+impl Container {
+    /// The container that the ending of `path` stands for; an error that names the known endings
+    /// for any other.
+    pub fn of(path: &Path) -> Result<Self> {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match ending.to_str() {
+            Some("mp4" | "m4v") => Ok(Self::Mp4),
+            Some("mov") => Ok(Self::Mov),
+            Some("mkv") => Ok(Self::Matroska),
+            Some("webm") => Ok(Self::WebM),
+            _ => bail!(
+                "cannot write `{}`: its ending is none of .mp4, .m4v, .mov, .mkv, .webm",
+                path.display()
+            ),
+        }
+    }
+
+    /// Name for people: the usual ending.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Matroska => "mkv",
+            Self::WebM => "webm",
+        }
+    }
+
+    /// FFmpeg's name of the muxer.
+    fn muxer(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Matroska => "matroska",
+            Self::WebM => "webm",
+        }
+    }
+}
+
+/// Writes a video file.
+pub struct Encoder {
+    muxer: av::format::context::Output,
+    video: VideoEncoder,
+    copier: Option<Copier>,
+    remarks: Vec<String>,
+    place: PathBuf,
+    output: Output,
+}
+
+impl Encoder {
+    /// Begins the file `place`. `info` describes the frames to come. The other streams, the
+    /// chapters and the metadata come from `source`. Fails when the file cannot be written, the
+    /// encoder is unknown or refuses its settings, or the container cannot hold it.
+    pub fn create(
+        place: &Path,
+        existing: Existing,
+        info: &VideoInfo,
+        settings: &EncodeSettings,
+        source: Option<&Path>,
+    ) -> Result<Self> {
+        ffmpeg::start()?;
+        let container = Container::of(place)?;
+        let output = Output::create(place, existing)?;
+        let failed = || format!("could not write `{}`", place.display());
+        let url = ffmpeg::url(output.path())?;
+        let mut muxer = av::format::output_as(&url, container.muxer()).with_context(failed)?;
+        let mut video = VideoEncoder::open(container, &muxer, info, settings)?;
+        let mut remarks = Vec::new();
+        let mut copier = match source {
+            Some(source) => Some(Copier::open(
+                source,
+                container,
+                &mut muxer,
+                &mut video,
+                &mut remarks,
+            )?),
+            None => {
+                video.add_stream(&mut muxer)?;
+                None
+            }
+        };
+        let mut options = av::Dictionary::new();
+        // FLAC and Opus in mp4 count as experimental in FFmpeg before 6.
+        options.set("strict", "experimental");
+        if matches!(container, Container::Mp4 | Container::Mov) {
+            options.set("movflags", "+faststart");
+        }
+        muxer.write_header_with(options).with_context(failed)?;
+        video.begin(&muxer)?;
+        if let Some(copier) = &mut copier {
+            copier.begin(&muxer);
+        }
+        Ok(Self {
+            muxer,
+            video,
+            copier,
+            remarks,
+            place: place.to_path_buf(),
+            output,
+        })
+    }
+
+    /// What the file leaves out or changes besides the picture, one line each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// FFmpeg's name of the video encoder.
+    pub fn codec(&self) -> &str {
+        self.video.name()
+    }
+
+    /// Writes what is still held back and gives the file its name.
+    pub fn finish(mut self, ending: Ending) -> Result<()> {
+        let failed = || format!("could not write `{}`", self.place.display());
+        let end = match ending {
+            Ending::Whole(end) => Some(end),
+            Ending::Cut => None,
+        };
+        let last = self
+            .video
+            .finish(&mut self.muxer, end)
+            .with_context(failed)?;
+        if let Some(copier) = &mut self.copier {
+            let limit = if ending == Ending::Cut {
+                last
+            } else {
+                i64::MAX
+            };
+            copier.copy_until(limit, &mut self.muxer)?;
+            copier.finish(&mut self.muxer)?;
+        }
+        self.muxer.write_trailer().with_context(failed)?;
+        drop(self.muxer);
+        self.output.finish()
+    }
+}
+
+impl FrameSink for Encoder {
+    fn write(&mut self, frame: &Frame) -> Result<()> {
+        let failed = || format!("could not write `{}`", self.place.display());
+        let time = self
+            .video
+            .write(frame, &mut self.muxer)
+            .with_context(failed)?;
+        if let Some(copier) = &mut self.copier {
+            copier
+                .copy_until(time, &mut self.muxer)
+                .with_context(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the container of `muxer` can hold streams of `codec`.
+pub(super) fn can_hold(muxer: &av::format::context::Output, codec: av::codec::Id) -> bool {
+    // SAFETY: the muxer's format description is static in libavformat; the call only reads it.
+    let answer = unsafe {
+        av::ffi::avformat_query_codec(
+            (*muxer.as_ptr()).oformat,
+            codec.into(),
+            av::ffi::FF_COMPLIANCE_EXPERIMENTAL,
+        )
+    };
+    answer == 1
+}
+
+/// Ticks of `base` in microseconds.
+pub(super) fn microseconds(ticks: i64, base: av::Rational) -> i64 {
+    ticks.rescale(base, rescale::TIME_BASE)
+}
+
+/// Fails with words for people when a container cannot hold a codec.
+pub(super) fn ensure_holds(
+    muxer: &av::format::context::Output,
+    container: Container,
+    codec: &av::Codec,
+) -> Result<()> {
+    ensure!(
+        can_hold(muxer, codec.id()),
+        "{} files cannot hold the video of `{}`: write an .mkv file or choose another --codec",
+        container.name(),
+        codec.name()
+    );
+    Ok(())
+}

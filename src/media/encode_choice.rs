@@ -1,0 +1,142 @@
+//! Choosing for the video encoder: which one, its pixels, size and time base.
+
+use anyhow::{Context, Result, bail, ensure};
+use ffmpeg_next as av;
+
+use av::codec::Id;
+use av::format::Pixel;
+
+use super::decode::VideoInfo;
+use super::encode::{Container, EncodeSettings};
+
+/// Finest time base passed on, in ticks a second; players and 32-bit fields choke on nanoseconds.
+const MAX_TICKS: i32 = 1_000_000;
+
+/// Presets of x264 and x265, which write to stderr by themselves about others.
+const PRESETS: [&str; 10] = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+];
+
+/// The encoder that the user named, or the usual one of the container.
+pub(super) fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Codec> {
+    if let Some(name) = &settings.codec {
+        let codec = av::encoder::find_by_name(name).filter(|c| c.is_video());
+        return codec.with_context(|| {
+            format!(
+                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks or \
+                 another that `ffmpeg -encoders` lists"
+            )
+        });
+    }
+    let (name, id) = match container {
+        Container::WebM => ("libvpx-vp9", Id::VP9),
+        _ => ("libx264", Id::H264),
+    };
+    av::encoder::find_by_name(name)
+        .or_else(|| av::encoder::find(id))
+        .with_context(|| {
+            format!("this FFmpeg has no encoder `{name}`: install one that has, or use --codec")
+        })
+}
+
+/// 4:2:0 with 8 bits where the encoder takes it, as every player does; else what loses least.
+pub(super) fn pixel_format(codec: &av::Codec) -> Result<Pixel> {
+    let Some(formats) = codec.video()?.formats() else {
+        return Ok(Pixel::YUV420P);
+    };
+    let formats: Vec<Pixel> = formats.collect();
+    let usual = match codec.id() {
+        Id::MJPEG => Pixel::YUVJ420P, // JPEG is full range
+        _ => Pixel::YUV420P,
+    };
+    if formats.contains(&usual) {
+        return Ok(usual);
+    }
+    let mut list: Vec<av::ffi::AVPixelFormat> = formats.iter().map(|&f| f.into()).collect();
+    list.push(av::ffi::AVPixelFormat::AV_PIX_FMT_NONE);
+    // SAFETY: the list lives through the call and ends with the terminator it asks for.
+    let best = unsafe {
+        av::ffi::avcodec_find_best_pix_fmt_of_list(
+            list.as_ptr(),
+            av::ffi::AVPixelFormat::AV_PIX_FMT_RGB24,
+            0,
+            std::ptr::null_mut(),
+        )
+    };
+    match Pixel::from(best) {
+        Pixel::None => bail!("encoder `{}` takes no pixels of main memory", codec.name()),
+        format => Ok(format),
+    }
+}
+
+/// The size that is coded: even where chroma is halved, but for the codecs that take odd sizes.
+pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> (u32, u32) {
+    let (width, height) = (info.width as u32, info.height as u32);
+    if matches!(codec.id(), Id::VP8 | Id::VP9 | Id::FFV1) {
+        return (width, height);
+    }
+    let (x, y) = format
+        .descriptor()
+        .map_or((0, 0), |d| (d.log2_chroma_w(), d.log2_chroma_h()));
+    let up = |length: u32, shift: u8| length.next_multiple_of(1 << shift);
+    (up(width, x), up(height, y))
+}
+
+/// The source's time base, unless it is finer than an encoder can count.
+pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
+    let (num, den) = info.time_base;
+    let finest = match codec.id() {
+        Id::MPEG4 => u16::MAX.into(), // the format's field has 16 bits
+        _ => MAX_TICKS,
+    };
+    if den / num.max(1) > finest {
+        av::Rational::new(1, finest)
+    } else {
+        av::Rational::new(num, den)
+    }
+}
+
+/// Whether an unopened encoder has the option `name`.
+pub(super) fn has_option(context: &mut av::codec::Context, name: &str) -> bool {
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    // SAFETY: the context is live, owned by the caller and starts with its AVClass; the name ends
+    // with a zero byte and outlives the call.
+    let option = unsafe {
+        av::ffi::av_opt_find(
+            context.as_mut_ptr().cast(),
+            name.as_ptr(),
+            std::ptr::null(),
+            0,
+            av::ffi::AV_OPT_SEARCH_CHILDREN,
+        )
+    };
+    !option.is_null()
+}
+
+/// Fails with the known names when `preset` is none of the encoder's.
+pub(super) fn ensure_preset(
+    context: &mut av::codec::Context,
+    codec: &av::Codec,
+    preset: &str,
+) -> Result<()> {
+    ensure!(
+        has_option(context, "preset"),
+        "encoder `{}` has no presets: leave out --preset",
+        codec.name()
+    );
+    ensure!(
+        !["libx264", "libx265"].contains(&codec.name()) || PRESETS.contains(&preset),
+        "unknown preset `{preset}` (known: {})",
+        PRESETS.join(", ")
+    );
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! The painted stream of a video file: RGB frames to the encoder's pixels, colour tags, times and
+//! durations, and on to the muxer.
+//!
+//! Encoders with halved chroma that refuse odd sizes get the last column or row repeated once.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result, bail, ensure};
+use ffmpeg_next as av;
+
+use av::Rescale;
+use av::codec::{Id, threading};
+use av::color::Range;
+
+use super::decode::VideoInfo;
+use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
+use super::encode_choice as choice;
+use super::ffmpeg::{Color, Layout, Scaler, is_full_range, known_matrix};
+use crate::frame::Frame;
+
+/// Bits for each pixel and frame where an encoder has no constant quality.
+const BITS_PER_PIXEL: f64 = 0.2;
+
+/// Encodes frames into one stream of a muxer.
+pub(super) struct VideoEncoder {
+    encoder: av::encoder::Video,
+    codec: av::Codec,
+    info: VideoInfo,
+    color: Color,
+    range: Range,
+    scaler: Scaler,
+    rgb: av::frame::Video,
+    /// The frame taken last; it goes to the encoder when the next one tells how long it lasts.
+    held: av::frame::Video,
+    spare: av::frame::Video,
+    held_pts: Option<i64>,
+    /// Times and durations of the frames inside the encoder.
+    durations: VecDeque<(i64, i64)>,
+    base: av::Rational,
+    stream_base: av::Rational,
+    stream: usize,
+}
+
+impl VideoEncoder {
+    /// Opens the encoder that `settings` or the container name, for frames of `info`.
+    pub fn open(
+        container: Container,
+        muxer: &av::format::context::Output,
+        info: &VideoInfo,
+        settings: &EncodeSettings,
+    ) -> Result<Self> {
+        let codec = choice::find_codec(container, settings)?;
+        ensure_holds(muxer, container, &codec)?;
+        let format = choice::pixel_format(&codec)?;
+        let (width, height) = choice::coded_size(&codec, format, info);
+        let range = if is_full_range(format, Range::Unspecified) {
+            Range::JPEG
+        } else {
+            Range::MPEG
+        };
+        let color = Color {
+            matrix: known_matrix(info.color.matrix, info.height),
+            ..info.color
+        };
+        let layout = Layout {
+            format,
+            width,
+            height,
+            matrix: color.matrix,
+            full_range: range == Range::JPEG,
+        };
+        let base = choice::time_base(&codec, info);
+        let mut context = av::codec::Context::new_with_codec(codec);
+        let mut options = av::Dictionary::new();
+        let has_crf = choice::has_option(&mut context, "crf");
+        if has_crf {
+            options.set("crf", &settings.crf.to_string());
+        }
+        if let Some(preset) = &settings.preset {
+            choice::ensure_preset(&mut context, &codec, preset)?;
+            options.set("preset", preset);
+        }
+        if codec.name() == "libvpx-vp9" {
+            // Ten times faster than the default at nearly the same size.
+            options.set("cpu-used", "4");
+            options.set("row-mt", "1");
+        }
+        if codec.name() == "libx265" {
+            options.set("x265-params", "log-level=none"); // it writes to stderr by itself
+        }
+        let mut flags = av::codec::Flags::empty();
+        if muxer
+            .format()
+            .flags()
+            .contains(av::format::Flags::GLOBAL_HEADER)
+        {
+            flags |= av::codec::Flags::GLOBAL_HEADER;
+        }
+        let by_scale = matches!(codec.id(), Id::MPEG4 | Id::MPEG2VIDEO | Id::MJPEG);
+        if by_scale {
+            flags |= av::codec::Flags::QSCALE;
+        }
+        context.set_flags(flags);
+        context.set_threading(threading::Config::count(0));
+        context.set_time_base(base);
+        context.set_frame_rate(Some(info.frame_rate));
+        let mut video = context.encoder().video()?;
+        video.set_width(width);
+        video.set_height(height);
+        video.set_format(format);
+        video.set_aspect_ratio(info.pixel_aspect);
+        let rate = f64::from(info.frame_rate.0) / f64::from(info.frame_rate.1);
+        let bits = f64::from(width) * f64::from(height) * rate * BITS_PER_PIXEL;
+        video.set_bit_rate(if has_crf { 0 } else { bits as usize });
+        if by_scale {
+            // Quantiser scale 1 to 11 for CRF 0 to 63.
+            let scale = 1 + usize::from(settings.crf) / 6;
+            video.set_quality(scale * av::ffi::FF_QP2LAMBDA as usize);
+        }
+        // SAFETY: the context is live and owned by `video`; these are plain fields, set before it
+        // is opened.
+        unsafe {
+            let context = video.as_mut_ptr();
+            (*context).colorspace = color.matrix.into();
+            (*context).color_primaries = color.primaries.into();
+            (*context).color_trc = color.transfer.into();
+            (*context).color_range = range.into();
+        }
+        let encoder = video.open_as_with(codec, options).with_context(|| {
+            let preset = settings.preset.as_deref().unwrap_or("its default");
+            format!(
+                "encoder `{}` refuses {width}x{height} at crf {}, preset {preset}: try other \
+                 settings or another --codec",
+                codec.name(),
+                settings.crf
+            )
+        })?;
+        let source = Layout::rgb(width, height);
+        Ok(Self {
+            encoder,
+            codec,
+            info: info.clone(),
+            color,
+            range,
+            scaler: Scaler::new(source, layout)?,
+            rgb: av::frame::Video::new(source.format, width, height),
+            held: av::frame::Video::new(format, width, height),
+            spare: av::frame::Video::new(format, width, height),
+            held_pts: None,
+            durations: VecDeque::new(),
+            base,
+            stream_base: base,
+            stream: 0,
+        })
+    }
+
+    /// FFmpeg's name of the encoder.
+    pub fn name(&self) -> &str {
+        self.codec.name()
+    }
+
+    /// Adds the stream to the muxer and returns its index.
+    pub fn add_stream(&mut self, muxer: &mut av::format::context::Output) -> Result<usize> {
+        let hevc_in_mp4 =
+            self.codec.id() == Id::HEVC && ["mp4", "mov"].contains(&muxer.format().name());
+        let mut stream = muxer.add_stream(self.codec)?;
+        stream.set_parameters(&self.encoder);
+        stream.set_time_base(self.base);
+        stream.set_avg_frame_rate(self.info.frame_rate);
+        stream.set_rate(self.info.frame_rate);
+        // SAFETY: the stream and its parameters are live for the borrow; both are plain fields.
+        unsafe {
+            (*stream.as_mut_ptr()).sample_aspect_ratio = self.encoder_aspect().into();
+            if hevc_in_mp4 {
+                // Apple's players know HEVC by this tag alone.
+                (*(*stream.as_mut_ptr()).codecpar).codec_tag = u32::from_le_bytes(*b"hvc1");
+            }
+        }
+        self.stream = stream.index();
+        Ok(self.stream)
+    }
+
+    fn encoder_aspect(&self) -> av::Rational {
+        av::Rational::from(self.info.pixel_aspect)
+    }
+
+    /// Learns the time base that the muxer chose; called after the header.
+    pub fn begin(&mut self, muxer: &av::format::context::Output) -> Result<()> {
+        let stream = muxer
+            .stream(self.stream)
+            .context("the video stream is missing")?;
+        self.stream_base = stream.time_base();
+        Ok(())
+    }
+
+    /// Takes one frame and returns its time in microseconds.
+    pub fn write(&mut self, frame: &Frame, muxer: &mut av::format::context::Output) -> Result<i64> {
+        let size = (frame.width, frame.height);
+        ensure!(
+            size == (self.info.width, self.info.height),
+            "a frame of {}x{} came to an encoder for {}x{}",
+            size.0,
+            size.1,
+            self.info.width,
+            self.info.height
+        );
+        let pts = frame.pts.rescale(self.info.time_base, self.base);
+        let pts = self.held_pts.map_or(pts, |held| pts.max(held + 1));
+        make_writable(&mut self.spare)?;
+        fill(&mut self.rgb, frame);
+        self.scaler.run(&self.rgb, &mut self.spare)?;
+        self.spare.set_pts(Some(pts));
+        self.spare.set_color_space(self.color.matrix);
+        self.spare.set_color_primaries(self.color.primaries);
+        self.spare
+            .set_color_transfer_characteristic(self.color.transfer);
+        self.spare.set_color_range(self.range);
+        if let Some(held) = self.held_pts {
+            self.send_held(pts - held, muxer)?;
+        }
+        std::mem::swap(&mut self.held, &mut self.spare);
+        self.held_pts = Some(pts);
+        Ok(microseconds(pts, self.base))
+    }
+
+    /// Empties the encoder. The last frame lasts until `end` (ticks of the source's time base),
+    /// or one frame of the average rate. Returns its end in microseconds.
+    pub fn finish(
+        &mut self,
+        muxer: &mut av::format::context::Output,
+        end: Option<i64>,
+    ) -> Result<i64> {
+        let Some(held) = self.held_pts else {
+            bail!("no frame came");
+        };
+        let rate = av::Rational::from(self.info.frame_rate);
+        let usual = 1i64.rescale(rate.invert(), self.base).max(1);
+        let left = end.map(|end| end.rescale(self.info.time_base, self.base) - held);
+        let duration = left.filter(|&left| left > 0).unwrap_or(usual);
+        self.send_held(duration, muxer)?;
+        self.encoder.send_eof().context("the encoder failed")?;
+        self.drain(muxer)?;
+        Ok(microseconds(held + duration, self.base))
+    }
+
+    fn send_held(&mut self, duration: i64, muxer: &mut av::format::context::Output) -> Result<()> {
+        if let Some(pts) = self.held_pts {
+            self.durations.push_back((pts, duration));
+        }
+        self.encoder
+            .send_frame(&self.held)
+            .context("the encoder failed")?;
+        self.drain(muxer)
+    }
+
+    fn drain(&mut self, muxer: &mut av::format::context::Output) -> Result<()> {
+        let mut packet = av::Packet::empty();
+        while self.encoder.receive_packet(&mut packet).is_ok() {
+            let known = self
+                .durations
+                .iter()
+                .position(|d| Some(d.0) == packet.pts());
+            if let Some((_, duration)) = known.and_then(|i| self.durations.remove(i)) {
+                packet.set_duration(duration);
+            }
+            packet.set_stream(self.stream);
+            packet.rescale_ts(self.base, self.stream_base);
+            packet.write_interleaved(muxer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes sure that the encoder no longer reads the memory that the next frame is written to.
+fn make_writable(frame: &mut av::frame::Video) -> Result<()> {
+    // SAFETY: the frame is live, owned here, and holds reference-counted memory.
+    let code = unsafe { av::ffi::av_frame_make_writable(frame.as_mut_ptr()) };
+    ensure!(
+        code >= 0,
+        "no memory for a frame: {}",
+        av::Error::from(code)
+    );
+    Ok(())
+}
+
+/// Copies a frame into an FFmpeg picture of at least its size; columns and rows beyond it repeat
+/// the last one.
+fn fill(picture: &mut av::frame::Video, frame: &Frame) {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let stride = picture.stride(0);
+    let data = picture.data_mut(0);
+    let row_bytes = frame.width * 3;
+    for y in 0..height {
+        let from = y.min(frame.height - 1) * row_bytes;
+        let source = &frame.pixels[from..from + row_bytes];
+        let row = &mut data[y * stride..y * stride + width * 3];
+        row[..row_bytes].copy_from_slice(source);
+        for pixel in row[row_bytes..].chunks_exact_mut(3) {
+            pixel.copy_from_slice(&source[row_bytes - 3..]);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Picture files: read, scaled, written. The only place that knows the `image` crate.
+//!
+//! Pictures become upright 8-bit RGB, whatever they are stored as; what shows through transparent
+//! pixels is white paper.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::imageops::{self, FilterType};
+use image::{
+    DynamicImage, ExtendedColorType, ImageBuffer, ImageDecoder, ImageEncoder, ImageFormat,
+    ImageReader, Limits, Rgb,
+};
+
+use crate::frame::Frame;
+use crate::output::{Existing, Output};
+
+/// Longest side read, in pixels.
+const MAX_SIDE: u32 = 32_768;
+
+/// Most memory that one decoded picture may take, in bytes.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Quality of JPEG files, of 100: no visible loss.
+const JPEG_QUALITY: u8 = 95;
+
+/// What pictures can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureFormat {
+    /// Lossless.
+    Png,
+    /// Lossy, at quality 95.
+    Jpeg,
+}
+
+impl PictureFormat {
+    /// The format that the ending of `path` stands for; an error that names the known endings for
+    /// any other.
+    pub fn of(path: &Path) -> Result<Self> {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match ending.to_str() {
+            Some("png") => Ok(Self::Png),
+            Some("jpg" | "jpeg") => Ok(Self::Jpeg),
+            _ => bail!(
+                "cannot write `{}`: its ending is none of .png, .jpg, .jpeg",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// Reads a png, jpeg or webp file, recognised by its content, turned as its EXIF orientation says.
+/// Fails for other files, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
+pub fn read(path: &Path) -> Result<Frame> {
+    let name = path.display();
+    ensure!(
+        !path.is_dir(),
+        "`{name}` is a folder: name the pictures in it"
+    );
+    let file = File::open(path).with_context(|| format!("could not open picture `{name}`"))?;
+    let mut reader = ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .with_context(|| format!("could not read picture `{name}`"))?;
+    ensure!(
+        matches!(
+            reader.format(),
+            Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)
+        ),
+        "`{name}` is not a png, jpeg or webp picture: convert it to one of them"
+    );
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let broken = || format!("could not read picture `{name}`");
+    let mut decoder = reader.into_decoder().with_context(broken)?;
+    let (width, height) = decoder.dimensions();
+    ensure!(
+        width <= MAX_SIDE && height <= MAX_SIDE && decoder.total_bytes() <= MAX_BYTES,
+        "picture `{name}` is too large ({width}x{height}): scale it down to at most {MAX_SIDE} \
+         pixels a side and 1 GiB"
+    );
+    let orientation = decoder.orientation().with_context(broken)?;
+    let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;
+    picture.apply_orientation(orientation);
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels = if picture.color().has_alpha() {
+        over_white(&picture.into_rgba8())
+    } else {
+        picture.into_rgb8().into_raw()
+    };
+    Ok(Frame {
+        width,
+        height,
+        pixels,
+        ..Frame::default()
+    })
+}
+
+/// `frame` at another size in pixels, at least 1x1; smooth when enlarged and free of aliasing when
+/// shrunk (Lanczos, 3 lobes). Number and time stay.
+pub fn resize(frame: &Frame, width: usize, height: usize) -> Frame {
+    if (width, height) == (frame.width, frame.height) {
+        return frame.clone();
+    }
+    let source = ImageBuffer::<Rgb<u8>, _>::from_raw(
+        frame.width as u32,
+        frame.height as u32,
+        frame.pixels.as_slice(),
+    );
+    let pixels = match source {
+        Some(source) => {
+            imageops::resize(&source, width as u32, height as u32, FilterType::Lanczos3).into_raw()
+        }
+        None => vec![0; width * height * 3],
+    };
+    Frame {
+        width,
+        height,
+        pixels,
+        ..*frame
+    }
+}
+
+/// Writes a png or jpeg file, by the ending of `path`. The file appears when it is whole.
+pub fn write(path: &Path, frame: &Frame, existing: Existing) -> Result<()> {
+    let format = PictureFormat::of(path)?;
+    let output = Output::create(path, existing)?;
+    let failed = || format!("could not write `{}`", path.display());
+    let mut file = BufWriter::new(File::create(output.path()).with_context(failed)?);
+    let (width, height) = (frame.width as u32, frame.height as u32);
+    let (pixels, color) = (&frame.pixels, ExtendedColorType::Rgb8);
+    match format {
+        PictureFormat::Png => PngEncoder::new(&mut file).write_image(pixels, width, height, color),
+        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)
+            .write_image(pixels, width, height, color),
+    }
+    .with_context(failed)?;
+    file.flush().with_context(failed)?;
+    drop(file);
+    output.finish()
+}
+
+/// RGB of RGBA pixels laid on white paper.
+fn over_white(rgba: &[u8]) -> Vec<u8> {
+    let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
+    for pixel in rgba.chunks_exact(4) {
+        let alpha = u32::from(pixel[3]);
+        for &value in &pixel[..3] {
+            let sum = u32::from(value) * alpha + 255 * (255 - alpha);
+            rgb.push(((sum + 127) / 255) as u8);
+        }
+    }
+    rgb
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageBuffer, Luma, Rgba};
+
+    use super::*;
+
+    #[test]
+    fn a_png_comes_back_as_it_was_written() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.png");
+        let mut frame = Frame::new(5, 3);
+        for (i, value) in frame.pixels.iter_mut().enumerate() {
+            *value = (i * 5) as u8;
+        }
+        write(&path, &frame, Existing::Keep)?;
+        assert_eq!(read(&path)?, frame);
+        let error = write(&path, &frame, Existing::Keep).unwrap_err();
+        assert!(error.to_string().contains("--overwrite"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn content_not_ending_decides_what_a_picture_is() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (png, odd) = (folder.path().join("a.png"), folder.path().join("a.webp"));
+        write(&png, &Frame::new(2, 2), Existing::Keep)?;
+        std::fs::rename(&png, &odd)?;
+        assert_eq!(read(&odd)?, Frame::new(2, 2));
+        std::fs::write(&png, "a text")?;
+        let error = read(&png).unwrap_err().to_string();
+        assert!(error.contains("not a png, jpeg or webp"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_truncated_picture_is_an_error() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.png");
+        write(&path, &Frame::new(64, 64), Existing::Keep)?;
+        let bytes = std::fs::read(&path)?;
+        std::fs::write(&path, &bytes[..bytes.len() / 2])?;
+        assert!(read(&path).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn transparent_pixels_show_white_and_16_bit_grey_is_read() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.png");
+        ImageBuffer::from_pixel(1, 1, Rgba([0u8, 100, 200, 0])).save(&path)?;
+        assert_eq!(read(&path)?.pixels, [255, 255, 255]);
+        ImageBuffer::from_pixel(1, 1, Luma([0x8080u16])).save(&path)?;
+        assert_eq!(read(&path)?.pixels, [128, 128, 128]);
+        Ok(())
+    }
+
+    #[test]
+    fn exif_orientation_turns_the_picture_upright() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.jpg");
+        let mut frame = Frame::new(32, 16);
+        frame.pixels[..32 * 8 * 3].fill(255); // stored: upper half white
+        write(&path, &frame, Existing::Keep)?;
+        let jpeg = std::fs::read(&path)?;
+        // An EXIF segment with the single tag 0x0112 (orientation) = 6: turn by 90 degrees clockwise.
+        let mut exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
+        exif.extend(b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
+        std::fs::write(&path, [&jpeg[..2], &exif, &jpeg[2..]].concat())?;
+        let upright = read(&path)?;
+        assert_eq!((upright.width, upright.height), (16, 32));
+        let row = &upright.pixels[10 * 16 * 3..11 * 16 * 3];
+        assert!(row[0] < 10 && row[15 * 3] > 245, "the white half is right");
+        Ok(())
+    }
+
+    #[test]
+    fn shrinking_averages_fine_stripes() {
+        let mut frame = Frame::new(64, 64);
+        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
+            pixel.fill(if i % 2 == 0 { 0 } else { 255 });
+        }
+        let small = resize(&frame, 16, 16);
+        assert_eq!(small.pixels.len(), 16 * 16 * 3);
+        let centre = &small.pixels[(8 * 16 + 4) * 3..(8 * 16 + 12) * 3];
+        assert!(centre.iter().all(|v| (110..=146).contains(v)), "{centre:?}");
+    }
+
+    #[test]
+    fn an_unknown_ending_names_the_known_ones() {
+        let error = PictureFormat::of(Path::new("a.gif"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(".png") && error.contains("a.gif"), "{error}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What is done to a frame: the backend paints it, then strength and colours of the source are
+//! mixed back in. Where frames come from and go to is `pipeline`'s business.
+
+use anyhow::Result;
+
+use crate::backend::Backend;
+use crate::frame::Frame;
+
+/// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
+const LUMA: [i32; 3] = [77, 150, 29];
+
+/// A backend with a loaded model, and how much of its painting is shown.
+pub struct Painter {
+    backend: Box<dyn Backend>,
+    strength: f32,
+    keep_colors: bool,
+}
+
+impl Painter {
+    /// `strength` goes from 0 (the source) to 1 (all paint). `keep_colors` takes the brightness of
+    /// the painting and the colours of the source.
+    pub fn new(backend: Box<dyn Backend>, strength: f32, keep_colors: bool) -> Self {
+        Self {
+            backend,
+            strength,
+            keep_colors,
+        }
+    }
+
+    /// What computes; see [`Backend::name`].
+    pub fn backend(&self) -> &str {
+        self.backend.name()
+    }
+
+    /// Paints `input` into `output`, which takes on its size, number and time. At strength 0 the
+    /// network does not run.
+    pub fn paint(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+        if self.strength <= 0.0 {
+            output.shape_like(input);
+            output.pixels.copy_from_slice(&input.pixels);
+            return Ok(());
+        }
+        self.backend.stylize(input, output)?;
+        if self.keep_colors {
+            keep_colors(&input.pixels, &mut output.pixels);
+        }
+        if self.strength < 1.0 {
+            blend(&input.pixels, &mut output.pixels, self.strength);
+        }
+        Ok(())
+    }
+}
+
+/// Gives the painting the chrominance of the source. In Y'CbCr of BT.601 R, G and B are the luma
+/// plus a sum of Cb and Cr alone, so another luma adds the same amount to all three.
+fn keep_colors(source: &[u8], painting: &mut [u8]) {
+    let luma = |p: &[u8]| {
+        p.iter()
+            .zip(LUMA)
+            .map(|(&v, w)| i32::from(v) * w)
+            .sum::<i32>()
+    };
+    for (paint, pixel) in painting.chunks_exact_mut(3).zip(source.chunks_exact(3)) {
+        let brighter = (luma(paint) - luma(pixel) + 128) >> 8;
+        for (value, &source) in paint.iter_mut().zip(pixel) {
+            *value = (i32::from(source) + brighter).clamp(0, 255) as u8;
+        }
+    }
+}
+
+/// Moves the painting towards the source: `strength` of it stays.
+fn blend(source: &[u8], painting: &mut [u8], strength: f32) {
+    let weight = (strength * 256.0).round() as i32;
+    for (paint, &source) in painting.iter_mut().zip(source) {
+        let (paint_value, source) = (i32::from(*paint), i32::from(source));
+        *paint = (source + (((paint_value - source) * weight + 128) >> 8)) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+    use crate::model::Model;
+
+    /// Paints the negative of a picture.
+    struct Inverter;
+
+    impl Backend for Inverter {
+        fn name(&self) -> &str {
+            "inverter"
+        }
+
+        fn load(&mut self, _model: &Model) -> Result<()> {
+            bail!("has no models")
+        }
+
+        fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+            output.shape_like(input);
+            for (to, from) in output.pixels.iter_mut().zip(&input.pixels) {
+                *to = 255 - from;
+            }
+            Ok(())
+        }
+    }
+
+    fn paint(strength: f32, keep_colors: bool, pixels: &[u8]) -> Vec<u8> {
+        let mut input = Frame::new(pixels.len() / 3, 1);
+        (input.index, input.pts) = (3, 40);
+        input.pixels.copy_from_slice(pixels);
+        let mut output = Frame::default();
+        let mut painter = Painter::new(Box::new(Inverter), strength, keep_colors);
+        painter.paint(&input, &mut output).unwrap();
+        assert_eq!((output.index, output.pts), (3, 40));
+        output.pixels
+    }
+
+    #[test]
+    fn strength_moves_from_the_source_to_the_painting() {
+        let source = [0, 100, 255, 10, 20, 30];
+        assert_eq!(paint(0.0, false, &source), source);
+        assert_eq!(paint(0.5, false, &source), [128, 128, 128, 128, 128, 128]);
+        assert_eq!(paint(1.0, false, &source), [255, 155, 0, 245, 235, 225]);
+    }
+
+    #[test]
+    fn kept_colours_take_only_the_brightness_of_the_painting() {
+        let source = [100, 120, 140];
+        let kept = paint(1.0, true, &source);
+        assert_eq!(kept[1] - kept[0], 20);
+        assert_eq!(kept[2] - kept[1], 20);
+        let luma = |p: &[u8]| {
+            p.iter()
+                .zip(LUMA)
+                .map(|(&v, w)| i32::from(v) * w)
+                .sum::<i32>()
+                / 256
+        };
+        let painted = luma(&[155, 135, 115]);
+        assert!((luma(&kept) - painted).abs() <= 1, "{kept:?}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The path of a frame through threads: decode, paint, encode, each stage in one of its own.
+//!
+//! Every frame passes in order through two short queues, and its buffer travels back to be filled
+//! again: in steady state nothing is allocated. The end of the stream is a dropped sender. A stage
+//! that fails hangs up on its neighbours, which end quietly, so that the one error is the cause.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::frame::Frame;
+use crate::media::{FrameSink, FrameSource};
+
+/// Frames between two stages. Four even out key frames and encoder bursts of some 100 ms; more
+/// would only cost memory (25 MB a frame at 4K) and delay the answer to Ctrl-C.
+const QUEUE: usize = 4;
+
+/// Buffers in circulation on either side of the painter: a full queue, one in each hand.
+const BUFFERS: usize = QUEUE + 2;
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Frames that the sink took.
+    pub frames: u64,
+    /// Whether the stop flag ended the run before the source did.
+    pub stopped: bool,
+    /// From the first thread's start to the last one's end.
+    pub elapsed: Duration,
+    /// Time spent decoding, without waiting.
+    pub decoding: Duration,
+    /// Time spent painting, without waiting.
+    pub painting: Duration,
+    /// Time spent encoding, without waiting.
+    pub encoding: Duration,
+}
+
+impl Report {
+    /// Frames a second over the whole run.
+    pub fn fps(&self) -> f64 {
+        self.frames as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Takes every frame of `source` through `paint` to `sink`, in order. `paint` fills its second
+/// argument from its first. `stop` ends the run: frames already painted still reach the sink.
+/// `progress` hears, after each frame, how many the sink has taken.
+///
+/// Fails with the error of the stage that failed first along the path; a panic becomes an error
+/// that names its stage.
+pub fn run<S, P, K>(
+    source: &mut S,
+    paint: P,
+    sink: &mut K,
+    stop: &AtomicBool,
+    progress: impl FnMut(u64) + Send,
+) -> Result<Report>
+where
+    S: FrameSource + Send,
+    P: FnMut(&Frame, &mut Frame) -> Result<()> + Send,
+    K: FrameSink + Send,
+{
+    let start = Instant::now();
+    let (decoded, to_paint) = bounded(QUEUE);
+    let (painted, to_encode) = bounded(QUEUE);
+    let (empty, to_fill) = bounded(BUFFERS);
+    let (used, to_reuse) = bounded(BUFFERS);
+    let (decoding, painting, encoding) = std::thread::scope(|scope| {
+        let decode = Builder::new()
+            .name("decode".into())
+            .spawn_scoped(scope, move || decode(source, &decoded, &to_fill, stop));
+        let paint = Builder::new()
+            .name("paint".into())
+            .spawn_scoped(scope, move || {
+                paint_frames(paint, (&to_paint, &empty), (&painted, &to_reuse), stop)
+            });
+        let encode = Builder::new()
+            .name("encode".into())
+            .spawn_scoped(scope, move || encode(sink, &to_encode, &used, progress));
+        (
+            join("decode", decode),
+            join("paint", paint),
+            join("encode", encode),
+        )
+    });
+    let (decoding, painting, encoding) = (decoding?, painting?, encoding?);
+    Ok(Report {
+        frames: encoding.frames,
+        stopped: decoding.stopped || painting.stopped,
+        elapsed: start.elapsed(),
+        decoding: decoding.busy,
+        painting: painting.busy,
+        encoding: encoding.busy,
+    })
+}
+
+/// What one stage did.
+#[derive(Default)]
+struct Stage {
+    frames: u64,
+    busy: Duration,
+    stopped: bool,
+}
+
+impl Stage {
+    /// Does a piece of work and counts its time.
+    fn timed<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.busy += start.elapsed();
+        result
+    }
+
+    /// Whether the stage is to end early.
+    fn is_stopped(&mut self, stop: &AtomicBool) -> bool {
+        self.stopped = stop.load(Ordering::Relaxed);
+        self.stopped
+    }
+}
+
+fn decode(
+    source: &mut impl FrameSource,
+    decoded: &Sender<Frame>,
+    to_fill: &Receiver<Frame>,
+    stop: &AtomicBool,
+) -> Result<Stage> {
+    let mut stage = Stage::default();
+    loop {
+        let mut frame = to_fill.try_recv().unwrap_or_default();
+        if !stage.timed(|| source.read(&mut frame))? || stage.is_stopped(stop) {
+            return Ok(stage);
+        }
+        stage.frames += 1;
+        if decoded.send(frame).is_err() {
+            return Ok(stage); // the painter ended and says why
+        }
+    }
+}
+
+/// `input`: frames to paint, and where their buffers go; `output`: where paintings go, and
+/// buffers for them.
+fn paint_frames(
+    mut paint: impl FnMut(&Frame, &mut Frame) -> Result<()>,
+    input: (&Receiver<Frame>, &Sender<Frame>),
+    output: (&Sender<Frame>, &Receiver<Frame>),
+    stop: &AtomicBool,
+) -> Result<Stage> {
+    let mut stage = Stage::default();
+    for frame in input.0 {
+        if stage.is_stopped(stop) {
+            break;
+        }
+        let mut painting = output.1.try_recv().unwrap_or_default();
+        stage
+            .timed(|| paint(&frame, &mut painting))
+            .with_context(|| format!("could not paint frame {}", frame.index))?;
+        stage.frames += 1;
+        // A full or closed way back only means that the buffer is not needed again.
+        let _ = input.1.try_send(frame);
+        if output.0.send(painting).is_err() {
+            break; // the encoder ended and says why
+        }
+    }
+    Ok(stage)
+}
+
+fn encode(
+    sink: &mut impl FrameSink,
+    to_encode: &Receiver<Frame>,
+    used: &Sender<Frame>,
+    mut progress: impl FnMut(u64),
+) -> Result<Stage> {
+    let mut stage = Stage::default();
+    for frame in to_encode {
+        stage.timed(|| sink.write(&frame))?;
+        stage.frames += 1;
+        progress(stage.frames);
+        let _ = used.try_send(frame); // as above
+    }
+    Ok(stage)
+}
+
+/// Waits for a stage; a panic becomes an error.
+fn join(name: &str, thread: std::io::Result<ScopedJoinHandle<'_, Result<Stage>>>) -> Result<Stage> {
+    let thread = thread.with_context(|| format!("could not start the {name} thread"))?;
+    thread
+        .join()
+        .unwrap_or_else(|panic| Err(anyhow!("the {name} stage panicked: {}", words(&*panic))))
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,170 @@
+//! Adam (Kingma & Ba 2015) and the one-cycle schedule (Smith & Topin 2018), both as PyTorch
+//! computes them. The state is open, so that a checkpoint can hold it.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var, bail};
+use candle_nn::Optimizer;
+
+/// Settings of [`Adam`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamConfig {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay of the mean of the gradients.
+    pub beta1: f64,
+    /// Decay of the mean of their squares.
+    pub beta2: f64,
+    /// Added to the root of the mean of the squares.
+    pub epsilon: f64,
+    /// Gradients whose norm, taken over all variables, is larger are shrunk to this norm.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip_norm: None,
+        }
+    }
+}
+
+/// The optimizer and its state.
+pub struct Adam {
+    /// Settings, which may change between steps.
+    pub config: AdamConfig,
+    vars: Vec<Var>,
+    moments: Vec<Moments>,
+    steps: u32,
+}
+
+/// Running means of one variable's gradients, of the variable's shape.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// Mean of the gradients.
+    pub first: Tensor,
+    /// Mean of their squares.
+    pub second: Tensor,
+}
+
+impl Adam {
+    /// The running means, in the order of the variables.
+    pub fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// What the gradients are multiplied with before the step. Fails when their norm is no number.
+    fn clip(&self, gradients: &[&Tensor]) -> Result<f64> {
+        let Some(limit) = self.config.clip_norm else {
+            return Ok(1.0);
+        };
+        let squares = gradients
+            .iter()
+            .map(|gradient| gradient.sqr()?.sum_all())
+            .collect::<Result<Vec<_>>>()?;
+        let square = Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f32>()?;
+        let norm = f64::from(square).sqrt();
+        if !norm.is_finite() {
+            bail!("the norm of the gradients is {norm}: lower the learning rate");
+        }
+        Ok((limit / (norm + 1e-6)).min(1.0))
+    }
+}
+
+impl Optimizer for Adam {
+    type Config = AdamConfig;
+
+    fn new(vars: Vec<Var>, config: AdamConfig) -> Result<Self> {
+        let moments = vars
+            .iter()
+            .map(|var| {
+                Ok(Moments {
+                    first: var.zeros_like()?,
+                    second: var.zeros_like()?,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            config,
+            vars,
+            moments,
+            steps: 0,
+        })
+    }
+
+    fn step(&mut self, gradients: &GradStore) -> Result<()> {
+        let found = self
+            .vars
+            .iter()
+            .map(|var| match gradients.get(var) {
+                Some(gradient) => Ok(gradient),
+                None => bail!("a variable of shape {:?} has no gradient", var.dims()),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let scale = self.clip(&found)?;
+        self.steps += 1;
+        let AdamConfig {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        } = self.config;
+        let correction1 = 1.0 - beta1.powf(f64::from(self.steps));
+        let correction2 = 1.0 - beta2.powf(f64::from(self.steps));
+        let rate = self.config.learning_rate / correction1;
+        for ((var, moments), gradient) in self.vars.iter().zip(&mut self.moments).zip(found) {
+            let gradient = (gradient * scale)?;
+            moments.first = ((&moments.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
+            moments.second = ((&moments.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+            let root = ((moments.second.sqrt()? / correction2.sqrt())? + epsilon)?;
+            var.set(&(var.as_tensor() - ((&moments.first / root)? * rate)?)?)?;
+        }
+        Ok(())
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.config.learning_rate = learning_rate;
+    }
+}
+
+/// A learning rate that rises along a cosine from 1/25 of its peak, then falls to 1/250000, while
+/// `beta1` falls from 0.95 to 0.85 and rises again: PyTorch's `OneCycleLR`.
+#[derive(Clone, Copy, Debug)]
+pub struct OneCycle {
+    /// Highest learning rate.
+    pub peak: f64,
+    /// Length of the training in steps.
+    pub steps: u32,
+    /// Part of the steps in which the rate rises.
+    pub rising: f64,
+}
+
+impl OneCycle {
+    /// Learning rate and `beta1` of a step, counted from 0.
+    pub fn at(&self, step: u32) -> (f64, f64) {
+        let first = self.peak / 25.0;
+        let turn = self.rising * f64::from(self.steps) - 1.0;
+        let end = f64::from(self.steps) - 1.0;
+        let step = f64::from(step);
+        let cosine = |from: f64, to: f64, part: f64| {
+            to + (from - to) / 2.0 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos())
+        };
+        if step <= turn {
+            let part = if turn > 0.0 { step / turn } else { 1.0 };
+            (cosine(first, self.peak, part), cosine(0.95, 0.85, part))
+        } else {
+            let part = (step - turn) / (end - turn);
+            (
+                cosine(self.peak, first / 1e4, part),
+                cosine(0.85, 0.95, part),
+            )
+        }
+    }
+}

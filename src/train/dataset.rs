@@ -1,0 +1,255 @@
+//! Photos for training: found in a folder, decoded ahead by threads of their own, cropped, flipped.
+//!
+//! Every batch follows from the seed and the number of the step alone, so that a training can
+//! go on from any step. A photo that cannot be read is left out with a remark and another stands in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::frame::Frame;
+use crate::media::picture;
+
+/// The shorter side of a photo is scaled to the crop plus this many pixels, so that crops differ.
+const MARGIN: usize = 28;
+
+/// Threads that decode. Once the photos are in memory they have little to do.
+const DECODERS: usize = 2;
+
+/// Batches that each thread makes ahead.
+const AHEAD: usize = 2;
+
+/// Scaled photos are kept in memory up to this many bytes, so that they are decoded only once: five
+/// thousand photos at the default crop.
+const CACHE_BYTES: usize = 1 << 30;
+
+/// Photos that are longer than this many times their width are left out.
+const LONGEST: usize = 8;
+
+/// Endings of the files that are taken for photos.
+const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// Photos of a folder, as batches of random crops.
+pub struct Dataset {
+    paths: Vec<PathBuf>,
+    batch: usize,
+    crop: usize,
+    seed: u64,
+    cache: Mutex<Cache>,
+}
+
+/// Photos that were looked at: `None` stands for one that cannot be used.
+#[derive(Default)]
+struct Cache {
+    photos: HashMap<usize, Option<Arc<Frame>>>,
+    bytes: usize,
+}
+
+/// The photos of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// (batch, 3, crop, crop) values, RGB 0..255.
+    pub pixels: Vec<f32>,
+    /// Photos that were found to be unusable, and why.
+    pub remarks: Vec<String>,
+}
+
+/// Batches in the order of the steps, made ahead.
+pub struct Batches {
+    receivers: Vec<Receiver<Result<Batch>>>,
+    step: usize,
+}
+
+/// Every picture file below `folder`, sorted by path. Hidden files and folders are left out, links
+/// to folders are not followed.
+pub fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut photos = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let failed = || format!("could not read folder `{}`", folder.display());
+        for entry in std::fs::read_dir(&folder).with_context(failed)? {
+            let entry = entry.with_context(failed)?;
+            let path = entry.path();
+            let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            if entry.file_type().with_context(failed)?.is_dir() {
+                folders.push(path);
+            } else if ENDINGS.iter().any(|known| ending == *known) {
+                photos.push(path);
+            }
+        }
+    }
+    photos.sort();
+    ensure!(
+        !photos.is_empty(),
+        "no photos in `{}`: name a folder with {} files",
+        folder.display(),
+        ENDINGS.join(", ")
+    );
+    Ok(photos)
+}
+
+/// Reads a photo and scales its shorter side to `short` pixels.
+pub fn read_scaled(path: &Path, short: usize) -> Result<Frame> {
+    let frame = picture::read(path)?;
+    let (width, height) = (frame.width, frame.height);
+    let side = width.min(height);
+    ensure!(
+        side > 0 && width.max(height) <= side * LONGEST,
+        "`{}` is {width}x{height}: too narrow",
+        path.display()
+    );
+    let scale = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
+    Ok(picture::resize(&frame, scale(width), scale(height)))
+}
+
+impl Dataset {
+    /// Batches of `batch` square crops with sides of `crop` pixels from the photos below `folder`.
+    /// Fails when there are fewer photos than a batch has places.
+    pub fn open(folder: &Path, batch: usize, crop: usize, seed: u64) -> Result<Self> {
+        let paths = photos_in(folder)?;
+        ensure!(
+            paths.len() >= batch,
+            "only {} photos in `{}`, fewer than a batch of {batch}: add photos or lower --batch",
+            paths.len(),
+            folder.display()
+        );
+        Ok(Self {
+            paths,
+            batch,
+            crop,
+            seed,
+            cache: Mutex::default(),
+        })
+    }
+
+    /// The photos, sorted by path.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The batch of a step. Fails when not one photo can be read.
+    pub fn batch(&self, step: usize) -> Result<Batch> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(step as u64);
+        let area = self.crop * self.crop;
+        let mut batch = Batch {
+            pixels: vec![0.0; self.batch * 3 * area],
+            remarks: Vec::new(),
+        };
+        for planes in batch.pixels.chunks_exact_mut(3 * area) {
+            let first = random.random_range(0..self.paths.len());
+            let photo = self.photo(first, &mut batch.remarks)?;
+            let left = random.random_range(0..=photo.width - self.crop);
+            let top = random.random_range(0..=photo.height - self.crop);
+            let flip = random.random::<bool>();
+            cut(&photo, left, top, self.crop, flip, planes);
+        }
+        Ok(batch)
+    }
+
+    /// Starts threads in `scope` that make the batches from step `first` on; they end when the
+    /// result is dropped.
+    pub fn batches<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        first: usize,
+    ) -> Result<Batches> {
+        let mut receivers = Vec::new();
+        for decoder in 0..DECODERS {
+            let (sender, receiver) = sync_channel(AHEAD);
+            std::thread::Builder::new()
+                .name("photos".to_string())
+                .spawn_scoped(scope, move || self.decode(first + decoder, &sender))
+                .context("could not start a thread")?;
+            receivers.push(receiver);
+        }
+        Ok(Batches { receivers, step: 0 })
+    }
+
+    /// Makes every `DECODERS`th batch until nobody takes them any more.
+    fn decode(&self, first: usize, sender: &SyncSender<Result<Batch>>) {
+        for step in (first..).step_by(DECODERS) {
+            if sender.send(self.batch(step)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Photo `first`, or the next one that can be read.
+    fn photo(&self, first: usize, remarks: &mut Vec<String>) -> Result<Arc<Frame>> {
+        let count = self.paths.len();
+        for index in (first..first + count).map(|index| index % count) {
+            let known = self.cache().photos.get(&index).cloned();
+            if let Some(photo) = known {
+                match photo {
+                    Some(photo) => return Ok(photo),
+                    None => continue,
+                }
+            }
+            match read_scaled(&self.paths[index], self.crop + MARGIN) {
+                Ok(photo) => return Ok(self.keep(index, photo)),
+                Err(error) => {
+                    // Two threads may find the same broken photo: one says so.
+                    if self.cache().photos.insert(index, None).is_none() {
+                        remarks.push(format!("left out a photo: {error:#}"));
+                    }
+                }
+            }
+        }
+        bail!(
+            "none of the {count} photos can be read; the first is `{}`",
+            self.paths[0].display()
+        )
+    }
+
+    fn keep(&self, index: usize, photo: Frame) -> Arc<Frame> {
+        let photo = Arc::new(photo);
+        let mut cache = self.cache();
+        if cache.bytes + photo.pixels.len() <= CACHE_BYTES
+            && cache.photos.insert(index, Some(photo.clone())).is_none()
+        {
+            cache.bytes += photo.pixels.len();
+        }
+        photo
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batches {
+    /// The next step's batch.
+    pub fn next(&mut self) -> Result<Batch> {
+        let receiver = &self.receivers[self.step % DECODERS];
+        self.step += 1;
+        receiver
+            .recv()
+            .context("the threads that read photos ended")?
+    }
+}
+
+/// Writes a square of `photo` as planes of `side * side` values, mirrored if `flip`.
+pub fn cut(photo: &Frame, left: usize, top: usize, side: usize, flip: bool, planes: &mut [f32]) {
+    for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
+        for (y, row) in plane.chunks_exact_mut(side).enumerate() {
+            let start = ((top + y) * photo.width + left) * 3;
+            let pixels = photo.pixels[start..start + 3 * side].chunks_exact(3);
+            for (value, pixel) in row.iter_mut().zip(pixels) {
+                *value = f32::from(pixel[channel]);
+            }
+            if flip {
+                row.reverse();
+            }
+        }
+    }
+}

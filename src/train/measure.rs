@@ -1,0 +1,141 @@
+//! Looking at a network: the preview picture, and the losses over photos it was not trained on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+
+use super::dataset::{cut, read_scaled};
+use super::loss::PerceptualLoss;
+use super::{Event, to_tensor, values};
+use crate::frame::Frame;
+use crate::media::picture;
+use crate::network::Network;
+use crate::ops::transformer;
+use crate::output::Existing;
+
+/// Photos in the preview, one in each row.
+const ROWS: usize = 4;
+
+/// Side of a square of the preview, in pixels.
+const SIDE: usize = 256;
+
+/// Shorter side of the photos that a model is measured on, in pixels.
+const SHORT: usize = 256;
+
+/// Mean losses over photos that the network was not trained on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// Relative content loss.
+    pub content: f64,
+    /// Relative style loss.
+    pub style: f64,
+    /// Number of photos.
+    pub photos: usize,
+}
+
+impl fmt::Display for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            content,
+            style,
+            photos,
+        } = self;
+        write!(
+            f,
+            "content {content:.4}, style {style:.4} ({photos} photos, short side {SHORT})"
+        )
+    }
+}
+
+/// Measures a network on photos: each painted whole at a short side of 256 pixels (sides cut to
+/// multiples of 4), clamped to 0..255. `None` where not one photo can be read.
+pub fn validate(
+    network: &Network,
+    weights: &BTreeMap<String, Tensor>,
+    loss: &PerceptualLoss,
+    photos: &[PathBuf],
+    device: &Device,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Option<Validation>> {
+    let weights = frozen(weights);
+    let (mut content, mut style, mut count) = (0.0, 0.0, 0);
+    for path in photos {
+        let photo = match read_scaled(path, SHORT) {
+            Ok(photo) => to_tensor(&photo, device)?,
+            Err(error) => {
+                tell(Event::Remark(format!("left out a photo: {error:#}")));
+                continue;
+            }
+        };
+        let cut = |size: usize| size / Network::MULTIPLE * Network::MULTIPLE;
+        let (_, _, height, width) = photo.dims4()?;
+        let photo = photo.narrow(2, 0, cut(height))?.narrow(3, 0, cut(width))?;
+        let photo = photo.contiguous()?;
+        let painted = transformer(network, &weights, &photo)?.clamp(0.0, 255.0)?;
+        let losses = loss.of(&painted, &photo)?;
+        let [c, s] = values([&losses.content, &losses.style])?;
+        content += f64::from(c);
+        style += f64::from(s);
+        count += 1;
+    }
+    Ok((count > 0).then(|| Validation {
+        content: content / count as f64,
+        style: style / count as f64,
+        photos: count,
+    }))
+}
+
+/// A picture file that shows what the network makes of a few photos: photo left, painted right.
+pub struct Preview {
+    place: PathBuf,
+    photos: Tensor, // (rows, 3, SIDE, SIDE)
+}
+
+impl Preview {
+    /// Takes up to four of `photos`, spread over the list, that can be read.
+    pub fn open(place: &Path, photos: &[PathBuf], device: &Device) -> Result<Self> {
+        let spread = photos.iter().step_by(photos.len().div_ceil(ROWS).max(1));
+        let mut squares = Vec::new();
+        for path in spread.chain(photos).take(2 * ROWS) {
+            let Ok(photo) = read_scaled(path, SIDE) else {
+                continue; // the training itself says which photos cannot be read
+            };
+            let mut square = vec![0.0; 3 * SIDE * SIDE];
+            let (left, top) = ((photo.width - SIDE) / 2, (photo.height - SIDE) / 2);
+            cut(&photo, left, top, SIDE, false, &mut square);
+            squares.push(Tensor::from_vec(square, (3, SIDE, SIDE), device)?);
+            if squares.len() == ROWS.min(photos.len()) {
+                break;
+            }
+        }
+        let first = photos.first().map(|path| path.display().to_string());
+        let photos = Tensor::stack(&squares, 0).with_context(|| {
+            let first = first.unwrap_or_default();
+            format!("no photo for the preview can be read (the first is `{first}`)")
+        })?;
+        Ok(Self {
+            place: place.to_path_buf(),
+            photos,
+        })
+    }
+
+    /// Paints the photos and writes the picture.
+    pub fn write(&self, network: &Network, weights: &BTreeMap<String, Tensor>) -> Result<()> {
+        let painted = transformer(network, &frozen(weights), &self.photos)?;
+        let pairs = Tensor::cat(&[&self.photos, &painted], 3)?; // (rows, 3, SIDE, 2 SIDE)
+        let rows = pairs.dim(0)?;
+        let planes = pairs.transpose(0, 1)?.contiguous()?.flatten_all()?;
+        let mut frame = Frame::new(2 * SIDE, rows * SIDE);
+        frame.set_from_planes(&planes.to_vec1()?);
+        picture::write(&self.place, &frame, Existing::Overwrite)
+    }
+}
+
+/// The weights without what gradients would need.
+fn frozen(weights: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let frozen = |(name, weight): (&String, &Tensor)| (name.clone(), weight.detach());
+    weights.iter().map(frozen).collect()
+}

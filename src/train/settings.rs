@@ -1,0 +1,140 @@
+//! What a training can be told: defaults, recipe files and checks.
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::vgg::Vgg19;
+use crate::network::{Network, Width};
+
+/// Settings of a training, as recipes and model files hold them (TOML).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Title of the painting.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Who painted it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub painter: String,
+    /// When it was painted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub year: String,
+    /// Width of the network.
+    pub network: Width,
+    /// Training steps.
+    pub steps: u32,
+    /// Photos in a step.
+    pub batch: usize,
+    /// Side of the square cut from each photo, in pixels, a multiple of 4.
+    pub crop: usize,
+    /// Shorter side of the painting in pixels: smaller means finer strokes.
+    pub style_size: usize,
+    /// Weight of the style loss; the content loss has weight 1.
+    pub style_weight: f64,
+    /// Weight of the total variation of the painted picture (pixels in 0..1): more is smoother.
+    pub tv_weight: f64,
+    /// Highest rate of the one-cycle schedule.
+    pub learning_rate: f64,
+    /// Layers of VGG19 whose features are to stay those of the photo.
+    pub content_layers: Vec<String>,
+    /// Layers of VGG19 whose Gram matrices are to become those of the painting.
+    pub style_layers: Vec<String>,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        Self {
+            title: String::new(),
+            painter: String::new(),
+            year: String::new(),
+            network: Width::Small,
+            steps: 2000,
+            batch: 2,
+            crop: 192,
+            style_size: 320,
+            style_weight: 3.0, // 1 is timid, 8 loses the photo
+            tv_weight: 0.5,
+            learning_rate: 2e-3,
+            content_layers: names(&["conv4_2"]),
+            style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
+            seed: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a recipe: what it does not name keeps its default, a name it should not have is an
+    /// error.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| {
+                let before = &text[..span.start.min(text.len())];
+                1 + before.matches('\n').count()
+            });
+            let message = error.message().replace('\n', " ");
+            match line {
+                Some(line) => anyhow::anyhow!("line {line}: {message}"),
+                None => anyhow::anyhow!("{message}"),
+            }
+        })
+    }
+
+    /// All settings as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("could not write the settings as TOML")
+    }
+
+    /// Fails for values with which nothing can be trained, naming the first.
+    pub fn ensure_sane(&self) -> Result<()> {
+        let within = |name: &str, value: usize, low: usize, high: usize| {
+            ensure!(
+                (low..=high).contains(&value),
+                "{name} {value} is out of range ({low} to {high})"
+            );
+            Ok(())
+        };
+        within("steps", self.steps as usize, 1, u32::MAX as usize)?;
+        within("batch", self.batch, 1, 256)?;
+        within("crop", self.crop, 32, 2048)?;
+        within("style_size", self.style_size, 32, 4096)?;
+        ensure!(
+            self.crop % Network::MULTIPLE == 0,
+            "crop {} is not a multiple of {}",
+            self.crop,
+            Network::MULTIPLE
+        );
+        for (name, value) in [
+            ("style_weight", self.style_weight),
+            ("tv_weight", self.tv_weight),
+        ] {
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "{name} {value} is no weight: expected 0 or more"
+            );
+        }
+        ensure!(
+            self.learning_rate.is_finite() && self.learning_rate > 0.0,
+            "learning_rate {} is not above 0",
+            self.learning_rate
+        );
+        ensure!(
+            i64::try_from(self.seed).is_ok(), // TOML knows no larger integers
+            "seed {} is too large (at most {})",
+            self.seed,
+            i64::MAX
+        );
+        for (name, layers) in [
+            ("content_layers", &self.content_layers),
+            ("style_layers", &self.style_layers),
+        ] {
+            ensure!(!layers.is_empty(), "{name} is empty: name a layer of VGG19");
+            for layer in layers {
+                Vgg19::ensure_layer(layer).with_context(|| format!("in {name}"))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! VGG19's convolutions (Simonyan & Zisserman 2015) up to conv5_1: the eyes of the loss.
+//!
+//! Weights come as the Caffe model's (BGR, 0..255 minus the mean) or as torchvision's (RGB, ImageNet
+//! normalisation). Either way the first kernel is turned so that it takes RGB in 0..255 minus a
+//! mean, and nothing later needs to know. The weights are frozen: no gradient is computed for them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use crate::ops::{Conv, Padding, conv2d, max_pool2};
+
+/// Channels and number of convolutions of each block; max pooling lies between blocks. The last
+/// block ends after its first convolution, since no loss looks deeper.
+const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 4), (512, 4), (512, 1)];
+
+/// Mean of the Caffe model's training pictures: R, G, B in 0..255.
+const CAFFE_MEAN: [f32; 3] = [123.68, 116.779, 103.939];
+
+/// ImageNet mean and deviation that torchvision's weights expect: R, G, B in 0..1.
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Environment variable that names the weights.
+const VARIABLE: &str = "REPAINT_VGG19";
+
+/// The layer at which the features of the last convolution come out.
+pub const LAST: &str = "conv5_1";
+
+/// Where the network's inputs and tensor names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// `conv1_1.weight`, BGR.
+    Caffe,
+    /// `features.0.weight`, RGB.
+    Torchvision,
+}
+
+/// The network, its weights on one device.
+pub struct Vgg19 {
+    mean: Tensor,
+    layers: Vec<Layer>,
+}
+
+struct Layer {
+    name: String,
+    weight: Tensor,
+    bias: Tensor,
+    pool_before: bool,
+}
+
+impl Vgg19 {
+    /// Reads the weights from a safetensors file of either layout, or torchvision's `.pth`.
+    pub fn read(path: &Path, device: &Device) -> Result<Self> {
+        let what = || format!("could not open VGG19 weights `{}`", path.display());
+        let (tensors, marked) = if path.extension().is_some_and(|ending| ending == "pth") {
+            bail!(
+                "{}: convert it first with `repaint models fetch vgg19`",
+                what()
+            );
+        } else {
+            let bytes = std::fs::read(path).with_context(what)?;
+            let (_, head) = SafeTensors::read_metadata(&bytes).with_context(what)?;
+            let layout = head.metadata().as_ref().and_then(|map| map.get("layout"));
+            let tensors = candle_core::safetensors::load_buffer(&bytes, device);
+            (
+                tensors.with_context(what)?,
+                layout.is_some_and(|layout| layout == "torchvision"),
+            )
+        };
+        Self::new(&tensors, marked).with_context(what)
+    }
+
+    /// Puts the network together from tensors named after either layout; `torchvision` says that
+    /// tensors of the Caffe names hold torchvision's values.
+    pub fn new(tensors: &HashMap<String, Tensor>, torchvision: bool) -> Result<Self> {
+        let indexed = tensors.contains_key("features.0.weight");
+        let layout = match torchvision || indexed {
+            true => Layout::Torchvision,
+            false => Layout::Caffe,
+        };
+        let mut layers = Vec::new();
+        let mut inputs = 3;
+        let mut index = 0; // of the convolution in torchvision's list, which counts ReLU and pooling
+        for (block, (channels, count)) in BLOCKS.into_iter().enumerate() {
+            for conv in 0..count {
+                let name = format!("conv{}_{}", block + 1, conv + 1);
+                let stored = match indexed {
+                    true => format!("features.{index}"),
+                    false => name.clone(),
+                };
+                let tensor = |part: &str, shape: &[usize]| {
+                    let key = format!("{stored}.{part}");
+                    let tensor = tensors.get(&key).with_context(|| {
+                        format!("no tensor `{key}` (expected VGG19: see `repaint train --help`)")
+                    })?;
+                    let found = tensor.dims();
+                    ensure!(
+                        found == shape,
+                        "`{key}` has shape {found:?}, expected {shape:?}"
+                    );
+                    Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+                };
+                layers.push(Layer {
+                    weight: tensor("weight", &[channels, inputs, 3, 3])?,
+                    bias: tensor("bias", &[channels])?,
+                    pool_before: block > 0 && conv == 0,
+                    name,
+                });
+                inputs = channels;
+                index += 2;
+            }
+            index += 1;
+        }
+        let first = &mut layers[0].weight;
+        let device = first.device().clone();
+        let mean = match layout {
+            Layout::Caffe => {
+                let planes = [2, 1, 0].map(|i| first.narrow(1, i, 1));
+                let [r, g, b] = planes;
+                *first = Tensor::cat(&[r?, g?, b?], 1)?.contiguous()?;
+                CAFFE_MEAN
+            }
+            Layout::Torchvision => {
+                let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
+                let scale = Tensor::new(&scale, &device)?.reshape((1, 3, 1, 1))?;
+                *first = first.broadcast_mul(&scale)?;
+                IMAGENET_MEAN.map(|mean| mean * 255.0)
+            }
+        };
+        Ok(Self {
+            mean: Tensor::new(&mean, &device)?.reshape((1, 3, 1, 1))?,
+            layers,
+        })
+    }
+
+    /// Fails when the network has no layer of this name.
+    pub fn ensure_layer(name: &str) -> Result<()> {
+        let mut names = Vec::new();
+        for (block, (_, count)) in BLOCKS.into_iter().enumerate() {
+            names.extend((1..=count).map(|conv| format!("conv{}_{conv}", block + 1)));
+        }
+        ensure!(
+            names.iter().any(|known| known == name),
+            "no VGG19 layer `{name}` (known: {})",
+            names.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Features after ReLU of the named layers for `rgb` (N, 3, H, W; 0..255; at least 16x16). No
+    /// layer beyond the last named one is computed.
+    pub fn features(&self, rgb: &Tensor, names: &[String]) -> Result<BTreeMap<String, Tensor>> {
+        let conv = Conv {
+            stride: 1,
+            padding: Padding::Zero(1),
+            relu: true,
+        };
+        let mut features = BTreeMap::new();
+        let mut x = rgb.broadcast_sub(&self.mean)?;
+        for layer in &self.layers {
+            if layer.pool_before {
+                x = max_pool2(&x)?;
+            }
+            x = conv2d(&x, &layer.weight, Some(&layer.bias), conv)?;
+            if names.contains(&layer.name) {
+                features.insert(layer.name.clone(), x.clone());
+                if features.len() == names.len() {
+                    return Ok(features);
+                }
+            }
+        }
+        bail!("VGG19 does not have every layer of {}", names.join(", "))
+    }
+}
+
+/// Finds the weights: `given`, else the file that `REPAINT_VGG19` names, else the user's cache.
+pub fn find(given: Option<&Path>) -> Result<PathBuf> {
+    let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+    let (path, source) = match (given, named) {
+        (Some(path), _) => (path.to_path_buf(), "--vgg19"),
+        (None, Some(path)) => (PathBuf::from(path), VARIABLE),
+        (None, None) => {
+            let cached = cached().filter(|path| path.is_file());
+            return cached.context(
+                "training needs VGG19 weights: run `repaint models fetch vgg19`, or name a file \
+                 with --vgg19 FILE",
+            );
+        }
+    };
+    ensure!(
+        path.is_file(),
+        "no VGG19 weights at `{}` (from {source}): run `repaint models fetch vgg19`, or name a \
+         file with --vgg19 FILE",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Where downloaded weights lie: `repaint/vgg19.safetensors` in the user's cache folder.
+pub fn cached() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join("repaint/vgg19.safetensors"))
+}

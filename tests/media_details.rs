@@ -1,0 +1,198 @@
+//! Made clips through decoder and encoder: odd sizes, uneven times, late starts, colours.
+#![cfg(feature = "video")]
+
+#[path = "common/clips.rs"]
+mod clips;
+
+mod common;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
+use repaint::media::decode::Decoder;
+
+#[test]
+fn odd_sizes_gain_one_repeated_line_where_the_codec_needs_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (name, size) in [
+        ("a.mp4", (162, 90)),
+        ("a.mkv", (162, 90)),
+        ("a.webm", (161, 89)),
+    ] {
+        let path = folder.path().join(name);
+        write(&path, (161, 89), (1, 25), &[0, 1, 2], 3, [200, 90, 40])?;
+        let frames = frames(&path)?;
+        assert_eq!(frames.len(), 3, "{name}");
+        assert_eq!((frames[0].width, frames[0].height), size, "{name}");
+        let corner = &frames[0].pixels[frames[0].pixels.len() - 3..];
+        let corner = [0, 1, 2].map(|i| f64::from(corner[i]));
+        assert_near(name, corner, [200, 90, 40], 5.0);
+        let again = folder.path().join(format!("again_{name}"));
+        assert_eq!(convert(&path, &again, None)?.0.frames, 3, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn frames_of_one_pixel_are_encoded_and_decoded() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tiny.mkv");
+    write(&path, (1, 1), (1, 25), &[0, 1], 2, [10, 200, 30])?;
+    assert_eq!(frames(&path)?.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn uneven_times_and_the_length_of_the_last_frame_are_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let times = [0, 401, 1000, 1033, 5000, 5020, 9000];
+    let source = folder.path().join("uneven.mp4");
+    write(&source, (64, 48), (1, 12_800), &times, 12_000, [90; 3])?;
+    for name in ["a.mp4", "a.mov", "a.mkv"] {
+        let output = folder.path().join(name);
+        convert(&source, &output, None)?;
+        let (num, den) = Decoder::open(&output, None)?.info().time_base;
+        let tick = f64::from(num) / f64::from(den);
+        let found = frames(&output)?;
+        assert_eq!(found.len(), times.len(), "{name}");
+        for (frame, time) in found.iter().zip(times) {
+            let (found, expected) = (frame.pts as f64 * tick, time as f64 / 12_800.0);
+            // mkv counts milliseconds; mp4 keeps the source's ticks.
+            let tolerance = if name == "a.mkv" { 0.000_501 } else { 1e-9 };
+            assert!(
+                (found - expected).abs() < tolerance,
+                "{name}: {found} for {expected}"
+            );
+        }
+        if has_ffmpeg() {
+            let length = number(&output, "", "format=duration").unwrap();
+            assert!(
+                (length - 12_000.0 / 12_800.0).abs() < 0.002,
+                "{name}: {length} s"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_flat_colour_survives_by_either_matrix() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (height, tag) in [(360, "smpte170m"), (720, "bt709")] {
+        for (i, colour) in [[200, 100, 50], [20, 60, 230], [255; 3], [0; 3]]
+            .into_iter()
+            .enumerate()
+        {
+            let path = folder.path().join(format!("{height}_{i}.mp4"));
+            write(&path, (640, height), (1, 25), &[0, 1], 2, colour)?;
+            assert_near(tag, mean_colour(&frames(&path)?[0]), colour, 3.0);
+            if has_ffmpeg() {
+                assert_eq!(probe(&path, "v", "stream=color_space"), [tag]);
+                let picture = folder.path().join("a.png");
+                make(&format!("-i {} -frames:v 1", path.display()), &picture);
+                let seen = repaint::media::picture::read(&picture)?;
+                assert_near("as ffmpeg sees it", mean_colour(&seen), colour, 4.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn tagged_matrices_and_ranges_of_sources_are_honoured() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    for matrix in ["bt709", "smpte170m", "bt2020"] {
+        for range in ["tv", "pc"] {
+            for pixels in ["yuv420p", "yuv444p10le"] {
+                let what = format!("{matrix}_{range}_{pixels}");
+                let source = folder.path().join(format!("{what}.mkv"));
+                let tag = if matrix == "bt2020" {
+                    "bt2020nc"
+                } else {
+                    matrix
+                };
+                make(
+                    &format!(
+                        "-f lavfi -i color=c=0xC86432:s=64x64:d=0.2,format=gbrp -vf \
+                         scale=out_color_matrix={matrix}:out_range={range},format={pixels} \
+                         -colorspace {tag} -color_range {range} -c:v ffv1"
+                    ),
+                    &source,
+                );
+                assert_near(
+                    &what,
+                    mean_colour(&frames(&source)?[0]),
+                    [200, 100, 50],
+                    2.5,
+                );
+                let output = folder.path().join(format!("{what}.mp4"));
+                convert(&source, &output, None)?;
+                assert_near(
+                    &what,
+                    mean_colour(&frames(&output)?[0]),
+                    [200, 100, 50],
+                    4.0,
+                );
+                let tags = probe(&output, "v", "stream=color_range,color_space");
+                assert_eq!(tags, [format!("tv,{tag}")], "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sound_and_picture_keep_their_distance_when_one_starts_late() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let video = "-f lavfi -i testsrc2=s=64x64:d=2";
+    let sound = "-f lavfi -i sine=d=2";
+    let late = |video_first: bool| match video_first {
+        true => format!("{video} -itsoffset 0.6 {sound} -map 0 -map 1 -c:v libx264 -c:a aac"),
+        false => format!("-itsoffset 0.6 {video} {sound} -map 0 -map 1 -c:v libx264 -c:a aac"),
+    };
+    for (i, video_first) in [true, false].into_iter().enumerate() {
+        let source = folder.path().join(format!("{i}.mp4"));
+        make(&late(video_first), &source);
+        for ending in ["mp4", "mkv", "webm"] {
+            let output = folder.path().join(format!("out_{i}.{ending}"));
+            convert(&source, &output, None)?;
+            let distance = |path: &Path| {
+                let start = |s| number(path, s, "packet=pts_time").unwrap();
+                start("v") - start("a")
+            };
+            let (old, new) = (distance(&source), distance(&output));
+            // Opus in webm begins with 6.5 ms of lead-in of its own, AAC with up to 23 ms.
+            let tolerance = if ending == "webm" { 0.035 } else { 0.002 };
+            assert!(
+                (old - new).abs() < tolerance,
+                "{ending}: {old} s became {new} s"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_starts_late_starts_at_zero() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (source, output) = (folder.path().join("a.ts"), folder.path().join("a.mp4"));
+    let both = "-f lavfi -i testsrc2=s=64x64:d=2 -f lavfi -i sine=d=2";
+    make(&format!("{both} -c:v libx264 -c:a aac"), &source);
+    assert!(number(&source, "", "format=start_time").unwrap() > 1.0);
+    convert(&source, &output, None)?;
+    assert!(number(&output, "", "format=start_time").unwrap() < 0.05);
+    assert_eq!(number(&output, "v", "stream=nb_read_frames"), Some(50.0));
+    let length = number(&output, "", "format=duration").unwrap();
+    assert!((length - 2.0).abs() < 0.08, "{length} s");
+    Ok(())
+}

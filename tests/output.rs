@@ -1,0 +1,68 @@
+//! Files that appear only when they are whole.
+
+use std::fs;
+use std::path::Path;
+
+use repaint::output::{Existing, Output, write_whole};
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    entries.map(|entry| name(entry.unwrap())).collect()
+}
+
+fn refusal(place: &Path, existing: Existing) -> String {
+    let error = Output::create(place, existing).err().expect("refused");
+    format!("{error:#}")
+}
+
+#[test]
+fn an_output_has_its_name_only_when_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("out.png");
+    let output = Output::create(&place, Existing::Keep).unwrap();
+    output.fill(b"half").unwrap();
+    assert!(!place.exists());
+    assert_eq!(output.path().extension().unwrap(), "png");
+    drop(output);
+    assert_eq!(names(folder.path()), [""; 0]);
+
+    let output = Output::create(&place, Existing::Keep).unwrap();
+    output.fill(b"whole").unwrap();
+    output.finish().unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"whole");
+    assert_eq!(names(folder.path()), ["out.png"]);
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_when_asked_and_only_when_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("out");
+    let late = Output::create(&place, Existing::Keep).unwrap();
+    fs::write(&place, "old").unwrap();
+    assert!(late.finish().is_err(), "the file came in between");
+    assert!(refusal(&place, Existing::Keep).ends_with("choose another name or add --overwrite"));
+    let output = Output::create(&place, Existing::Overwrite).unwrap();
+    output.fill(b"new").unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"old");
+    output.finish().unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"new");
+    write_whole(&place, b"newer").unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"newer");
+    assert_eq!(names(folder.path()), ["out"]);
+}
+
+#[test]
+fn places_that_hold_no_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = refusal(folder.path(), Existing::Overwrite);
+    assert!(told.ends_with("is a folder: name a file in it"), "{told}");
+    let told = refusal(&folder.path().join("no/out.png"), Existing::Keep);
+    assert!(
+        told.starts_with("no folder `") && told.ends_with("make it first"),
+        "{told}"
+    );
+    let told = refusal(Path::new("/dev/null"), Existing::Overwrite);
+    assert_eq!(told, "`/dev/null` is a device: name a file");
+    assert!(Path::new("/dev/null").exists());
+}
