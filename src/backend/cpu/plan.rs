@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::kernels::{
-    self, Border, Buffer, Direct, First, Job, Last, Memory, Partials, Source, Strided, TILE,
+    self, Border, Buffer, First, Job, Last, Memory, Nested, Partials, STEP, Source, Strided, TILE,
     Tensor, Tiling, Winograd, reflect,
 };
 use super::threads::Team;
@@ -174,10 +174,8 @@ impl Layout {
                 length,
             };
             wanted.push((index, false, raw));
-            let users = layers.iter().enumerate();
-            let last = users
-                .filter(|(_, user)| user.layer.skip == Some(index))
-                .next_back();
+            let mut users = layers.iter().enumerate();
+            let last = users.rfind(|(_, user)| user.layer.skip == Some(index));
             if let Some((last, _)) = last {
                 let kept = Wanted {
                     born: index + 1,
@@ -253,7 +251,8 @@ impl Layout {
 fn shape(packed: &Packed, width: usize, height: usize) -> Result<(Tensor, usize)> {
     let channels = packed.layer.outputs;
     let tensor = if packed.kind == Kind::First {
-        let pitch = width.next_multiple_of(16);
+        // Rows are written in threes of registers.
+        let pitch = width.next_multiple_of(48);
         Tensor {
             origin: 0,
             height,
@@ -322,21 +321,15 @@ fn even(width: usize, most: usize, multiple: usize) -> usize {
 }
 
 fn first(packed: &Packed, out: Tensor, partials: Partials, frame: (usize, usize)) -> Job {
-    let tiling = Tiling {
-        height: out.height,
-        width: out.width,
-        rows: 8,
-        columns: even(out.width, 1920, 48),
-    };
-    let pad = (packed.layer.kernel / 2) as isize;
+    let pad = packed.layer.kernel / 2;
     let indices = |padded: usize, length: usize| {
-        let all = -pad..padded as isize + pad;
+        let all = -(pad as isize)..(padded + pad) as isize;
         all.map(|i| reflect(reflect(i, padded) as isize, length))
             .collect()
     };
     Job::First(First {
-        direct: direct(packed, tiling),
-        tiling,
+        nested: nested(packed, out.height, out.width),
+        pad,
         columns: indices(out.width, frame.0),
         rows: indices(out.height, frame.1),
         width: frame.0,
@@ -389,29 +382,30 @@ fn winograd(packed: &Packed, source: Source, out: Tensor, partials: Partials, le
 }
 
 fn last(packed: &Packed, source: Source, (width, height): (usize, usize)) -> Job {
-    let rows = 8;
-    let strip_rows = rows + packed.layer.kernel - 1;
-    let tiling = Tiling {
-        height,
-        width,
-        rows,
-        columns: even(width, SCRATCH / (strip_rows * packed.inputs), 128),
-    };
     let mut bias = [0.0; 3];
     for (to, from) in bias.iter_mut().zip(&packed.bias) {
         *to = *from;
     }
     Job::Last(Last {
-        direct: direct(packed, tiling),
-        tiling,
+        nested: nested(packed, height, width),
+        size: (height, width),
         source,
         bias,
     })
 }
 
-fn direct(packed: &Packed, tiling: Tiling) -> Direct {
-    Direct {
-        tiling,
+fn nested(packed: &Packed, height: usize, width: usize) -> Nested {
+    let kernels = packed.layer.kernel.div_ceil(STEP);
+    // Values of scratch memory for each column of tiles: transformed rows and products.
+    let column = 25 * (kernels * packed.inputs + packed.layer.outputs);
+    let width = width.div_ceil(STEP);
+    Nested {
+        tiling: Tiling {
+            height: height.div_ceil(STEP),
+            width,
+            rows: 8,
+            columns: even(width, SCRATCH / column, 16),
+        },
         inputs: packed.inputs,
         blocks: packed.blocks.clone(),
         kernel: packed.layer.kernel,

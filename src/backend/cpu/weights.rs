@@ -87,6 +87,15 @@ const PHASE: [[f64; 2]; 5] = [
     [0.0, 1.0],
 ];
 
+/// F(3x3, 3x3), points 0, 1, -1, 2, infinity, likewise.
+const LARGE: [[f64; 3]; 5] = [
+    [1.0 / 2.0, 0.0, 0.0],
+    [-1.0 / 2.0, -1.0 / 2.0, -1.0 / 2.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+    [0.0, 0.0, 1.0],
+];
+
 impl Weights {
     /// Packs a model for the kernels of a level. Fails for layers that no kernel computes.
     pub fn pack(model: &Model, level: Level) -> Result<Self> {
@@ -157,6 +166,9 @@ impl Weights {
 fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
     let shape = (layer.kernel, layer.stride, layer.upsample);
     let kind = match shape {
+        _ if layer.kernel > kernels::LARGEST => {
+            bail!("`{}`: a kernel of {}", layer.name, layer.kernel)
+        }
         _ if layer.kernel.is_multiple_of(2) => bail!("`{}`: a kernel of even side", layer.name),
         (_, 1, 1) if index == 0 => Kind::First,
         (_, 1, 1) if index + 1 == count => Kind::Last,
@@ -182,12 +194,28 @@ impl Packed {
         };
         match self.kind {
             Kind::First | Kind::Last => {
+                let points = LARGE.len() * LARGE.len();
+                let kernels = side.div_ceil(3);
                 let mut first = 0;
                 for &block in &self.blocks {
-                    for input in 0..self.inputs {
-                        for tap in 0..side * side {
-                            values.extend((first..first + block).map(|o| taps(o, input)[tap]));
-                        }
+                    // Transformed taps of each kernel of taps, for the block's outputs.
+                    let parts: Vec<_> = (0..self.inputs * kernels * kernels)
+                        .flat_map(|part| (first..first + block).map(move |output| (part, output)))
+                        .map(|(part, output)| {
+                            let (input, part) = (part / kernels.pow(2), part % kernels.pow(2));
+                            let (top, left) = (part / kernels * 3, part % kernels * 3);
+                            transform(&LARGE, &|y, x| {
+                                let (y, x) = (top + y, left + x);
+                                if y < side && x < side {
+                                    f64::from(taps(output, input)[y * side + x])
+                                } else {
+                                    0.0
+                                }
+                            })
+                        })
+                        .collect();
+                    for point in 0..points {
+                        values.extend(parts.iter().map(|part| part[point]));
                     }
                     first += block;
                 }

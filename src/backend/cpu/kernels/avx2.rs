@@ -2,11 +2,59 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{Vector, at, entry_points};
+use super::vector::{Vector, at, entry_points, third_lanes, third_masks, third_places};
 
 /// Eight values.
 #[derive(Clone, Copy)]
 pub(in crate::backend::cpu) struct F32x8(__m256);
+
+const MASKS: [[u32; 3]; 3] = third_masks::<8>();
+const LANES: [[i32; 8]; 3] = third_lanes::<8>();
+const PLACES: [[i32; 8]; 3] = third_places::<8>();
+
+/// Takes third `K` of three registers (`JOIN` 0), or what three thirds give to register `K` (1).
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn blend<const K: usize, const JOIN: usize>(a: __m256, b: __m256, c: __m256) -> __m256 {
+    let masks = match JOIN {
+        0 => [MASKS[1][K], MASKS[2][K]],
+        _ => [MASKS[K][1], MASKS[K][2]],
+    };
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        let ab = _mm256_blendv_ps(a, b, select(masks[0]));
+        _mm256_blendv_ps(ab, c, select(masks[1]))
+    }
+}
+
+/// All bits of the lanes whose bit is set: a constant after inlining.
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn select(mask: u32) -> __m256 {
+    let mut lanes = [0; 8];
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = -((mask >> i & 1) as i32);
+    }
+    // SAFETY: 8 lanes are readable.
+    unsafe { _mm256_castsi256_ps(_mm256_loadu_si256(lanes.as_ptr().cast())) }
+}
+
+/// The lanes of `values` in the order of `lanes`.
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn permute(values: __m256, lanes: &[i32; 8]) -> F32x8 {
+    // SAFETY: 8 lanes are readable.
+    unsafe {
+        let lanes = _mm256_loadu_si256(lanes.as_ptr().cast());
+        F32x8(_mm256_permutevar8x32_ps(values, lanes))
+    }
+}
 
 /// Transposes the 4x4 matrices in the lower and the upper halves of four rows.
 ///
@@ -79,6 +127,33 @@ impl Vector for F32x8 {
                 out[i + 4] = Self(_mm256_permute2f128_ps(low[i], high[i], 0x31));
             }
             out
+        }
+    }
+
+    #[inline(always)]
+    fn split_thirds([a, b, c]: [Self; 3]) -> [Self; 3] {
+        // SAFETY: the vectors prove the level.
+        unsafe {
+            [
+                permute(blend::<0, 0>(a.0, b.0, c.0), &LANES[0]),
+                permute(blend::<1, 0>(a.0, b.0, c.0), &LANES[1]),
+                permute(blend::<2, 0>(a.0, b.0, c.0), &LANES[2]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn join_thirds([a, b, c]: [Self; 3]) -> [Self; 3] {
+        // SAFETY: the vectors prove the level.
+        unsafe {
+            let a = permute(a.0, &PLACES[0]).0;
+            let b = permute(b.0, &PLACES[1]).0;
+            let c = permute(c.0, &PLACES[2]).0;
+            [
+                Self(blend::<0, 1>(a, b, c)),
+                Self(blend::<1, 1>(a, b, c)),
+                Self(blend::<2, 1>(a, b, c)),
+            ]
         }
     }
 

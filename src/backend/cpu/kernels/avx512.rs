@@ -2,11 +2,28 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{Vector, at, entry_points};
+use super::vector::{Vector, at, entry_points, third_lanes, third_masks, third_places};
 
 /// Sixteen values.
 #[derive(Clone, Copy)]
 pub(in crate::backend::cpu) struct F32x16(__m512);
+
+const MASKS: [[u32; 3]; 3] = third_masks::<16>();
+const LANES: [[i32; 16]; 3] = third_lanes::<16>();
+const PLACES: [[i32; 16]; 3] = third_places::<16>();
+
+/// The lanes of `values` in the order of `lanes`.
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn permute(values: __m512, lanes: &[i32; 16]) -> F32x16 {
+    // SAFETY: 16 lanes are readable.
+    unsafe {
+        let lanes = _mm512_loadu_si512(lanes.as_ptr().cast());
+        F32x16(_mm512_permutexvar_ps(lanes, values))
+    }
+}
 
 /// Transposes the 4x4 matrices in the quarters of four rows.
 ///
@@ -83,6 +100,36 @@ impl Vector for F32x16 {
             }
             out
         }
+    }
+
+    #[inline(always)]
+    fn split_thirds([a, b, c]: [Self; 3]) -> [Self; 3] {
+        let mut thirds = [a; 3];
+        for (k, third) in thirds.iter_mut().enumerate() {
+            // SAFETY: the vectors prove the level.
+            unsafe {
+                let ab = _mm512_mask_blend_ps(MASKS[1][k] as __mmask16, a.0, b.0);
+                let abc = _mm512_mask_blend_ps(MASKS[2][k] as __mmask16, ab, c.0);
+                *third = permute(abc, &LANES[k]);
+            }
+        }
+        thirds
+    }
+
+    #[inline(always)]
+    fn join_thirds([a, b, c]: [Self; 3]) -> [Self; 3] {
+        let mut registers = [a; 3];
+        // SAFETY: the vectors prove the level.
+        unsafe {
+            let a = permute(a.0, &PLACES[0]).0;
+            let b = permute(b.0, &PLACES[1]).0;
+            let c = permute(c.0, &PLACES[2]).0;
+            for (v, register) in registers.iter_mut().enumerate() {
+                let ab = _mm512_mask_blend_ps(MASKS[v][1] as __mmask16, a, b);
+                register.0 = _mm512_mask_blend_ps(MASKS[v][2] as __mmask16, ab, c);
+            }
+        }
+        registers
     }
 
     #[inline(always)]

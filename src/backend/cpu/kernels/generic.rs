@@ -58,6 +58,26 @@ impl Vector for F32x4 {
     }
 
     #[inline(always)]
+    fn split_thirds(values: [Self; 3]) -> [Self; 3] {
+        std::array::from_fn(|third| {
+            Self(std::array::from_fn(|i| {
+                let place = 3 * i + third;
+                values[place / 4].0[place % 4]
+            }))
+        })
+    }
+
+    #[inline(always)]
+    fn join_thirds(thirds: [Self; 3]) -> [Self; 3] {
+        std::array::from_fn(|register| {
+            Self(std::array::from_fn(|i| {
+                let place = 4 * register + i;
+                thirds[place % 3].0[place / 3]
+            }))
+        })
+    }
+
+    #[inline(always)]
     fn splat(value: f32) -> Self {
         Self([value; 4])
     }

@@ -16,11 +16,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
-mod direct;
+
 mod gemm;
 mod generic;
+mod nested;
 mod pack;
 mod picture;
+mod planar;
 mod statistics;
 mod strided;
 mod vector;
@@ -30,9 +32,10 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) use buffer::Buffer;
-pub(super) use direct::blocks;
+pub(super) use nested::{LARGEST, Nested, STEP};
 pub(super) use pack::{Border, Source, reflect};
-pub(super) use picture::{Direct, First, Last};
+pub(super) use picture::{First, Last};
+pub(super) use planar::blocks;
 pub(super) use statistics::Partials;
 pub(super) use strided::Strided;
 use vector::Vector;
@@ -124,10 +127,10 @@ impl Job {
     /// Number of units of work.
     pub fn units(&self) -> usize {
         match self {
-            Self::First(job) => job.tiling.units(),
+            Self::First(job) => job.nested.tiling.units(),
             Self::Strided(job) => job.tiling.units(),
             Self::Winograd(job) => job.tiling.units(),
-            Self::Last(job) => job.tiling.units(),
+            Self::Last(job) => job.nested.tiling.units(),
         }
     }
 

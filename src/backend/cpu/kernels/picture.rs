@@ -1,37 +1,22 @@
-//! The first and the last layer: direct convolutions between bytes of a picture and tensors.
+//! The first and the last layer: convolutions between bytes of a picture and tensors.
 //!
 //! Bytes become `f32` while the first layer packs its strip; the last layer clamps, rounds and
 //! stores bytes. The picture is padded and cropped by index.
 
-use super::direct::Window;
+use super::nested::{Ends, Nested, Place, STEP};
 use super::vector::{Vector, at, at_mut};
-use super::{Memory, Partials, Source, Tensor, Tiling};
+use super::{Memory, Partials, Source, Tensor};
 
 /// Channels of a picture.
 const RGB: usize = 3;
 
-/// A direct layer's place in memory.
-#[derive(Clone, Debug)]
-pub(in crate::backend::cpu) struct Direct {
-    /// Units of the output; columns are multiples of 16 or the whole width.
-    pub tiling: Tiling,
-    /// Channels in.
-    pub inputs: usize,
-    /// Output channels computed at once, in turn.
-    pub blocks: Vec<usize>,
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// Place of the packed weights.
-    pub weights: usize,
-}
-
 /// The first layer.
 pub(in crate::backend::cpu) struct First {
     /// Distances and weights.
-    pub direct: Direct,
-    /// As [`Direct::tiling`].
-    pub tiling: Tiling,
-    /// Column of the picture for each column of the padded one, from `-(kernel / 2)` on.
+    pub nested: Nested,
+    /// Width of the reflected border.
+    pub pad: usize,
+    /// Column of the picture for each column of the padded one, from `-pad` on.
     pub columns: Vec<usize>,
     /// The same for rows.
     pub rows: Vec<usize>,
@@ -46,67 +31,19 @@ pub(in crate::backend::cpu) struct First {
 /// The last layer.
 pub(in crate::backend::cpu) struct Last {
     /// Distances and weights.
-    pub direct: Direct,
-    /// As [`Direct::tiling`]; covers the picture, not its padding.
-    pub tiling: Tiling,
+    pub nested: Nested,
+    /// Height and width of the picture, without its padding.
+    pub size: (usize, usize),
     /// Input, channels side by side.
     pub source: Source,
     /// Bias of each channel.
     pub bias: [f32; RGB],
 }
 
-impl Direct {
-    /// From one row of the strip to the next: whole registers, the window, and a register of slack.
-    fn pitch(&self) -> usize {
-        (self.tiling.columns.next_multiple_of(16) + self.kernel + 16).next_multiple_of(16)
-    }
-
-    fn plane(&self) -> usize {
-        self.pitch() * (self.tiling.rows + self.kernel - 1) + 16
-    }
-
-    fn strip(&self) -> usize {
-        self.plane() * self.inputs
-    }
-
-    /// Convolves rows `top..bottom` of a strip; `out(row)` says where the results of a row go.
-    ///
-    /// # Safety
-    /// The strip holds the rows under the kernel; there is room for the results.
-    #[inline(always)]
-    unsafe fn convolve<V: Vector>(
-        &self,
-        memory: &Memory,
-        strip: *const f32,
-        row: usize,
-        width: usize,
-        (out, out_plane): (*mut f32, usize),
-    ) {
-        let (mut first, mut weights) = (0, self.weights);
-        for &outputs in &self.blocks {
-            let window = Window {
-                inputs: self.inputs,
-                outputs,
-                kernel: self.kernel,
-                width,
-                plane: self.plane(),
-                pitch: self.pitch(),
-                out_plane,
-            };
-            let from = at(strip, row * self.pitch());
-            let to = at_mut(out, first * out_plane);
-            // SAFETY: the caller's promise; the weights hold every block.
-            unsafe { V::convolve_row(&window, from, memory.weights(weights), to) };
-            weights += outputs * self.inputs * self.kernel * self.kernel;
-            first += outputs;
-        }
-    }
-}
-
 impl First {
-    /// Values of scratch memory for the strip.
+    /// Values of scratch memory.
     pub fn scratch(&self) -> usize {
-        self.direct.strip()
+        self.nested.scratch()
     }
 
     /// Does one unit.
@@ -115,69 +52,92 @@ impl First {
     /// As for [`super::Job::run_as`].
     #[inline(always)]
     pub unsafe fn run<V: Vector>(&self, memory: &Memory, unit: usize, worker: usize) {
-        let area = self.tiling.area(unit);
-        let strip = memory.scratch(worker);
-        let count = area.right - area.left + self.direct.kernel - 1;
-        for row in 0..area.bottom - area.top + self.direct.kernel - 1 {
-            let y = self.rows[area.top + row];
-            let pixels = &memory.input[y * self.width * RGB..][..self.width * RGB];
-            let to = at_mut(strip, row * self.direct.pitch());
-            // SAFETY: the strip has room for the unit's rows and columns.
-            unsafe { self.pack(pixels, area.left, count, to) };
-        }
-        for y in area.top..area.bottom {
-            let out = (memory.at(self.out.at(y, area.left)), self.out.plane);
-            let width = area.right - area.left;
-            // SAFETY: the strip was packed for these rows; they belong to this unit alone.
-            unsafe {
-                self.direct
-                    .convolve::<V>(memory, strip, y - area.top, width, out);
-            }
-        }
-        // SAFETY: the unit wrote the area, and has its own place in the table.
+        let tiles = self.nested.tiling.area(unit);
+        let scratch = memory.scratch(worker);
+        let size = (self.out.height, self.out.width);
+        let pixels = self.nested.pixels(tiles, size.0, size.1);
+        // SAFETY: the scratch memory has room; the unit writes the pixels that it then sums up, and
+        // has its own place in the table.
         unsafe {
-            self.partials.sum_planes::<V>(memory, unit, &self.out, area);
+            self.nested
+                .run::<V>(memory, self, tiles, size, (scratch, scratch));
+            self.partials
+                .sum_planes::<V>(memory, unit, &self.out, pixels);
+        }
+    }
+}
+
+impl Ends for First {
+    #[inline(always)]
+    unsafe fn pack<V: Vector>(
+        &self,
+        memory: &Memory,
+        (y, first): (isize, isize),
+        count: usize,
+        (to, plane): (*mut f32, usize),
+    ) {
+        // Tiles at the end reach further than the tables: what is there counts for nothing.
+        let index = |table: &[usize], place: isize| {
+            let place = place + self.pad as isize;
+            table[(place as usize).min(table.len() - 1)]
+        };
+        let y = index(&self.rows, y);
+        let pixels = &memory.input[y * self.width * RGB..][..self.width * RGB];
+        let inside = first.max(0)..(first + count as isize).min(self.width as isize);
+        let end = first + count as isize;
+        let outside = (first..inside.start.min(end)).chain(inside.end.max(first)..end);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for x in outside {
+                let pixel = &pixels[index(&self.columns, x) * RGB..][..RGB];
+                for channel in 0..self.nested.inputs {
+                    let place = channel * plane + (x - first) as usize;
+                    *at_mut(to, place) = f32::from(pixel[channel]);
+                }
+            }
+            if inside.is_empty() {
+                return;
+            }
+            let bytes = &pixels[inside.start as usize * RGB..inside.end as usize * RGB];
+            let to = at_mut(to, (inside.start - first) as usize);
+            for channel in 0..self.nested.inputs {
+                let to = at_mut(to, channel * plane);
+                for (i, pixel) in bytes.chunks_exact(RGB).enumerate() {
+                    *at_mut(to, i) = f32::from(pixel[channel]);
+                }
+            }
         }
     }
 
-    /// Spreads `count` pixels of a row over planes, from padded column `left` on.
-    ///
-    /// # Safety
-    /// `to` has room for them in each plane.
     #[inline(always)]
-    unsafe fn pack(&self, pixels: &[u8], left: usize, count: usize, to: *mut f32) {
-        let plane = self.direct.plane();
-        let pad = self.direct.kernel / 2;
-        let inside = left.max(pad)..(left + count).min(pad + self.width);
-        for channel in 0..self.direct.inputs {
-            let to = at_mut(to, channel * plane);
-            let outside = (left..inside.start).chain(inside.end.max(left)..left + count);
-            for column in outside {
-                let byte = pixels[self.columns[column] * RGB + channel];
-                // SAFETY: the caller's promise.
-                unsafe { *at_mut(to, column - left) = f32::from(byte) };
-            }
-            if inside.is_empty() {
-                continue;
-            }
-            let start = (inside.start - pad) * RGB;
-            let bytes = pixels[start..start + inside.len() * RGB].chunks_exact(RGB);
-            for (i, pixel) in bytes.enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { *at_mut(to, inside.start - left + i) = f32::from(pixel[channel]) };
-            }
+    fn place(&self, memory: &Memory, _spare: *mut f32, y: usize, x: usize) -> Place {
+        Place {
+            to: memory.at(self.out.at(y, x)),
+            pitch: self.out.pitch,
+            plane: self.out.plane,
         }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Vector>(
+        &self,
+        _memory: &Memory,
+        _spare: *mut f32,
+        _rows: (usize, usize),
+        _columns: (usize, usize),
+    ) {
     }
 }
 
 impl Last {
-    /// Values of scratch memory: the strip, a row of results and the same as bytes.
+    /// Values of scratch memory: the transforms', rows of results and one of them as bytes.
     pub fn scratch(&self) -> usize {
-        self.direct.strip() + RGB * 2 * self.row()
+        self.nested.scratch() + (STEP + 1) * RGB * self.row()
     }
 
+    /// Values of a row of results.
     fn row(&self) -> usize {
-        self.tiling.columns.next_multiple_of(16) + 16
+        STEP * self.nested.tiling.columns.next_multiple_of(16) + 16
     }
 
     /// Does one unit.
@@ -186,45 +146,67 @@ impl Last {
     /// As for [`super::Job::run_as`].
     #[inline(always)]
     pub unsafe fn run<V: Vector>(&self, memory: &Memory, unit: usize, worker: usize) {
-        let area = self.tiling.area(unit);
-        let strip = memory.scratch(worker);
-        let sums = at_mut(strip, self.direct.strip());
-        let bytes = at_mut(sums, RGB * self.row()).cast::<u8>();
-        let pad = (self.direct.kernel / 2) as isize;
-        let width = area.right - area.left;
-        let count = width + self.direct.kernel - 1;
-        for row in 0..area.bottom - area.top + self.direct.kernel - 1 {
-            let y = (area.top + row) as isize - pad;
-            let y = self.source.border.index(y, self.source.tensor.height);
-            let to = at_mut(strip, row * self.direct.pitch());
-            let first = area.left as isize - pad;
-            // SAFETY: the strip has room for the unit's rows and columns.
-            unsafe {
-                let planes = (to, self.direct.plane());
-                self.source
-                    .pack_transposed::<V>(memory, y, first, count, planes);
-            }
+        let tiles = self.nested.tiling.area(unit);
+        let scratch = memory.scratch(worker);
+        let parts = (scratch, at_mut(scratch, self.nested.scratch()));
+        // SAFETY: the scratch memory has room; the pixels belong to this unit alone.
+        unsafe { self.nested.run::<V>(memory, self, tiles, self.size, parts) };
+    }
+}
+
+impl Ends for Last {
+    #[inline(always)]
+    unsafe fn pack<V: Vector>(
+        &self,
+        memory: &Memory,
+        (y, first): (isize, isize),
+        count: usize,
+        planes: (*mut f32, usize),
+    ) {
+        let y = self.source.border.index(y, self.source.tensor.height);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.source
+                .pack_transposed::<V>(memory, y, first, count, planes);
         }
-        for y in area.top..area.bottom {
-            let place = (y * self.tiling.width + area.left) * RGB;
-            // SAFETY: the strip was packed for these rows; the scratch memory has room for a row of
-            // sums and bytes; the row of the picture belongs to this unit alone.
+    }
+
+    #[inline(always)]
+    fn place(&self, _memory: &Memory, spare: *mut f32, _y: usize, _x: usize) -> Place {
+        Place {
+            to: spare,
+            pitch: RGB * self.row(),
+            plane: self.row(),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Vector>(
+        &self,
+        memory: &Memory,
+        spare: *mut f32,
+        (top, bottom): (usize, usize),
+        (left, right): (usize, usize),
+    ) {
+        let width = right - left;
+        let bytes = at_mut(spare, STEP * RGB * self.row()).cast::<u8>();
+        for y in top..bottom {
+            let sums = at(spare, (y - top) * RGB * self.row());
+            // SAFETY: the results are there, with room for a row of bytes behind them; the row of
+            // the picture belongs to this unit alone.
             unsafe {
-                self.direct
-                    .convolve::<V>(memory, strip, y - area.top, width, (sums, self.row()));
                 for (channel, &bias) in self.bias.iter().enumerate() {
                     let bias = V::splat(bias);
-                    let (sums, bytes) = (
-                        at(sums, channel * self.row()),
-                        bytes.wrapping_add(channel * self.row()),
-                    );
+                    let sums = at(sums, channel * self.row());
+                    let bytes = bytes.wrapping_add(channel * self.row());
                     for x in (0..width).step_by(V::LANES) {
                         let value = V::load(at(sums, x)).add(bias);
                         value.store_bytes(bytes.wrapping_add(x));
                     }
                 }
                 let planes = std::slice::from_raw_parts(bytes, RGB * self.row());
-                let pixels = std::slice::from_raw_parts_mut(memory.output(place), width * RGB);
+                let to = memory.output((y * self.size.1 + left) * RGB);
+                let pixels = std::slice::from_raw_parts_mut(to, width * RGB);
                 interleave(planes, self.row(), pixels);
             }
         }

@@ -3,8 +3,8 @@
 //! Kernels are generic over it and `#[inline(always)]` down to the intrinsics, so that each level's
 //! entry points, which alone carry `#[target_feature]`, hold the whole kernel compiled for it.
 
-use super::direct::Window;
 use super::gemm::Panel;
+use super::planar::Window;
 use super::{Job, Memory};
 
 /// A register of `f32` lanes of one level. Values exist only inside the level's entry points, so
@@ -41,6 +41,13 @@ pub(in crate::backend::cpu) trait Vector: Copy {
     /// # Safety
     /// They are readable.
     unsafe fn load_channels(from: *const f32, step: usize) -> [Self; 8];
+
+    /// Splits three registers of consecutive values into every third from the first, the second
+    /// and the third value on.
+    fn split_thirds(values: [Self; 3]) -> [Self; 3];
+
+    /// The reverse of [`Self::split_thirds`].
+    fn join_thirds(thirds: [Self; 3]) -> [Self; 3];
 
     /// The same value in each lane.
     fn splat(value: f32) -> Self;
@@ -79,6 +86,40 @@ pub(in crate::backend::cpu) trait Vector: Copy {
     unsafe fn run(job: &Job, memory: &Memory, unit: usize, worker: usize);
 }
 
+/// Lanes `l` of register `v` of three whose value belongs to third `k`: bit `l` of `[v][k]`.
+pub(super) const fn third_masks<const L: usize>() -> [[u32; 3]; 3] {
+    let mut masks = [[0; 3]; 3];
+    let mut i = 0;
+    while i < 3 * L {
+        masks[i / L][i % 3] |= 1 << (i % L);
+        i += 1;
+    }
+    masks
+}
+
+/// For each third the lanes where its values stand after the three registers were blended by
+/// [`third_masks`]: no two share a lane, because 3 and the number of lanes have no common factor.
+pub(super) const fn third_lanes<const L: usize>() -> [[i32; L]; 3] {
+    let mut lanes = [[0; L]; 3];
+    let mut i = 0;
+    while i < 3 * L {
+        lanes[i % 3][i / 3] = (i % L) as i32;
+        i += 1;
+    }
+    lanes
+}
+
+/// The reverse of [`third_lanes`].
+pub(super) const fn third_places<const L: usize>() -> [[i32; L]; 3] {
+    let mut places = [[0; L]; 3];
+    let mut i = 0;
+    while i < 3 * L {
+        places[i % 3][i % L] = (i / 3) as i32;
+        i += 1;
+    }
+    places
+}
+
 /// The entry points of a level: the generic kernels compiled with its instructions.
 macro_rules! entry_points {
     ($($feature:literal)?) => {
@@ -96,7 +137,7 @@ macro_rules! entry_points {
 
         $(#[target_feature(enable = $feature)])?
         unsafe fn convolve_row(
-            window: &$crate::backend::cpu::kernels::direct::Window,
+            window: &$crate::backend::cpu::kernels::planar::Window,
             from: *const f32,
             w: *const f32,
             out: *mut f32,

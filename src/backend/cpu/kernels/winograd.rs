@@ -278,7 +278,7 @@ impl Winograd {
 
 /// One direction of the transform of an input tile: points 0, 1, -1, 2, (-2,) infinity.
 #[inline(always)]
-fn input<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
+pub(super) fn input<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
     let two = V::splat(2.0);
     let mut t = d;
     if N == 6 {

@@ -1,25 +1,23 @@
-//! The direct kernel of the 9x9 layers: lanes along x, weights broadcast.
+//! The planar kernel: a small convolution with lanes along x and weights broadcast.
 //!
-//! One register block is 8 output channels by 3 registers of pixels with AVX-512 (the last layer's
-//! 3 channels by 8), 4 by 3 (3 by 4) with 16 registers. The input is a packed strip of planes whose
-//! borders are in place.
+//! One register block is 8 output channels by 3 registers of pixels with AVX-512 (or 3 channels by
+//! up to 8), 6 by 2 (3 by 4) with 16 registers. The 9x9 layers run it once for each point of their
+//! transform.
 
 use super::vector::{Vector, at, at_mut};
 
 /// One row of outputs for a few output channels.
-pub(in crate::backend::cpu) struct Window {
+pub(in crate::backend::cpu) struct Window<'a> {
     /// Channels in.
     pub inputs: usize,
     /// Channels out, one of [`blocks`].
     pub outputs: usize,
-    /// Side of the kernel.
-    pub kernel: usize,
-    /// Pixels to compute; up to a register more are written.
-    pub width: usize,
-    /// Values between two channels of the input strip.
+    /// Where each row under the kernel starts in the input: as many as the kernel is high and wide.
+    pub rows: &'a [usize],
+    /// Registers of pixels to compute.
+    pub registers: usize,
+    /// Values between two channels of the input.
     pub plane: usize,
-    /// Values between two rows of the input strip.
-    pub pitch: usize,
     /// Values between two channels of the result.
     pub out_plane: usize,
 }
@@ -31,7 +29,7 @@ pub(in crate::backend::cpu) fn blocks(outputs: usize, wide: bool) -> Vec<usize> 
     let sizes: &[usize] = if wide {
         &[8, 4, 3, 2, 1]
     } else {
-        &[4, 3, 2, 1]
+        &[6, 3, 2, 1]
     };
     for &size in sizes {
         while rest >= size {
@@ -42,60 +40,61 @@ pub(in crate::backend::cpu) fn blocks(outputs: usize, wide: bool) -> Vec<usize> 
     blocks
 }
 
-impl Window {
+impl Window<'_> {
     /// Writes the row of outputs to `out`; `w` holds for each input channel and tap the weights of
     /// the block's output channels.
     ///
     /// # Safety
-    /// Every place that the fields describe is readable in `from` and `w`, writable in `out`, with
-    /// the width rounded up to whole registers.
+    /// Every place that the fields describe is readable in `from` and `w`, writable in `out`.
     #[inline(always)]
     pub unsafe fn row<V: Vector>(&self, from: *const f32, w: *const f32, out: *mut f32) {
         // SAFETY: the caller's promise is the same.
         unsafe {
             match (V::WIDE, self.outputs) {
-                (true, 8) => self.columns::<V, 8, 3>(from, w, out),
-                (true, 4) => self.columns::<V, 4, 6>(from, w, out),
-                (true, 3) => self.columns::<V, 3, 8>(from, w, out),
-                (true, 2) => self.columns::<V, 2, 8>(from, w, out),
-                (true, 1) => self.columns::<V, 1, 8>(from, w, out),
-                (false, 4) => self.columns::<V, 4, 3>(from, w, out),
-                (false, 3) => self.columns::<V, 3, 4>(from, w, out),
-                (false, 2) => self.columns::<V, 2, 4>(from, w, out),
-                (false, 1) => self.columns::<V, 1, 4>(from, w, out),
+                (true, 8) => self.columns::<V, 8>(3, from, w, out),
+                (true, 4) => self.columns::<V, 4>(6, from, w, out),
+                (true, 3) => self.columns::<V, 3>(8, from, w, out),
+                (true, 2) => self.columns::<V, 2>(8, from, w, out),
+                (true, 1) => self.columns::<V, 1>(8, from, w, out),
+                (false, 6) => self.columns::<V, 6>(2, from, w, out),
+                (false, 3) => self.columns::<V, 3>(4, from, w, out),
+                (false, 2) => self.columns::<V, 2>(4, from, w, out),
+                (false, 1) => self.columns::<V, 1>(8, from, w, out),
                 _ => unreachable!("`blocks` gives no other sizes"),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn columns<V: Vector, const C: usize, const X: usize>(
+    unsafe fn columns<V: Vector, const C: usize>(
         &self,
+        most: usize,
         from: *const f32,
         w: *const f32,
         out: *mut f32,
     ) {
-        let total = self.width.div_ceil(V::LANES);
+        // Blocks of equal width: 14 registers are twice 7, not 8 and 6.
+        let blocks = self.registers.div_ceil(most);
+        let (width, more) = (self.registers / blocks, self.registers % blocks);
         let mut done = 0;
-        while done < total {
+        for block in 0..blocks {
+            let registers = width + usize::from(block < more);
             let (from, out) = (at(from, done * V::LANES), at_mut(out, done * V::LANES));
-            let rest = total - done;
             // SAFETY: the caller's promise holds for each part.
             unsafe {
-                done += if rest >= X {
-                    self.block::<V, C, X>(from, w, out);
-                    X
-                } else if X > 4 && rest >= 4 {
-                    self.block::<V, C, 4>(from, w, out);
-                    4
-                } else if rest >= 2 {
-                    self.block::<V, C, 2>(from, w, out);
-                    2
-                } else {
-                    self.block::<V, C, 1>(from, w, out);
-                    1
-                };
+                match registers {
+                    1 => self.block::<V, C, 1>(from, w, out),
+                    2 => self.block::<V, C, 2>(from, w, out),
+                    3 if most > 2 => self.block::<V, C, 3>(from, w, out),
+                    4 if most > 3 => self.block::<V, C, 4>(from, w, out),
+                    5 if most > 4 => self.block::<V, C, 5>(from, w, out),
+                    6 if most > 4 => self.block::<V, C, 6>(from, w, out),
+                    7 if most > 6 => self.block::<V, C, 7>(from, w, out),
+                    8 if most > 6 => self.block::<V, C, 8>(from, w, out),
+                    _ => unreachable!("blocks have at most `most` registers"),
+                }
             }
+            done += registers;
         }
     }
 
@@ -109,10 +108,10 @@ impl Window {
         let mut sums = [[V::splat(0.0); X]; C];
         let mut w = w;
         for input in 0..self.inputs {
-            for y in 0..self.kernel {
-                let mut from = at(from, input * self.plane + y * self.pitch);
-                for _ in 0..self.kernel {
-                    // SAFETY: the caller promises the strip under the window and the weights of
+            for row in self.rows {
+                let mut from = at(from, input * self.plane + row);
+                for _ in 0..self.rows.len() {
+                    // SAFETY: the caller promises the input under the window and the weights of
                     // each tap. What there are fewer of stays in registers.
                     unsafe {
                         if C < X {
