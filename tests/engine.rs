@@ -80,3 +80,73 @@ fn networks_of_odd_widths_depths_and_inputs_paint_like_the_reference() {
         assert_paints_like_the_reference(&model, &[(1, 1), (37, 22), (70, 81)]);
     }
 }
+
+#[test]
+fn plain_pictures_stay_plain() {
+    // Rounding in the transforms must not grow through sixteen norms of planes that are constant.
+    let model = random_model(Width::Small.into(), 9).unwrap();
+    let mut reference = Candle::new(Device::Cpu, Some(2)).unwrap();
+    reference.load(&model).unwrap();
+    for level in Level::all_supported() {
+        let mut engine = Cpu::new(Some(2), Some(level)).unwrap();
+        engine.load(&model).unwrap();
+        for value in [0, 1, 200, 255] {
+            let mut input = Frame::new(90, 50);
+            input.pixels.fill(value);
+            let (mut found, mut expected) = (Frame::default(), Frame::default());
+            engine.stylize(&input, &mut found).unwrap();
+            reference.stylize(&input, &mut expected).unwrap();
+            let worst = difference(&found, &expected);
+            assert!(worst <= 1, "{level:?}, all {value}: off by {worst}/255");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_not_a_bit() {
+    let model = random_model(Width::Small.into(), 2).unwrap();
+    let input = random_frame(203, 119);
+    for level in Level::all_supported() {
+        let paint = |threads| {
+            let mut engine = Cpu::new(Some(threads), Some(level)).unwrap();
+            assert_eq!(engine.threads(), threads);
+            engine.load(&model).unwrap();
+            let mut output = Frame::default();
+            engine.stylize(&input, &mut output).unwrap();
+            output
+        };
+        let alone = paint(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(alone, paint(threads), "{level:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn an_engine_follows_changes_of_size_and_model() {
+    let models = [3, 4].map(|seed| random_model(Network::new([8, 16, 24]), seed).unwrap());
+    let mut engine = Cpu::new(Some(2), None).unwrap();
+    for (model, size) in [(0, (64, 40)), (0, (40, 64)), (1, (40, 64)), (0, (64, 40))] {
+        engine.load(&models[model]).unwrap();
+        let input = random_frame(size.0, size.1);
+        let (mut found, mut fresh) = (Frame::default(), Frame::default());
+        engine.stylize(&input, &mut found).unwrap();
+        let mut other = Cpu::new(Some(1), None).unwrap();
+        other.load(&models[model]).unwrap();
+        other.stylize(&input, &mut fresh).unwrap();
+        assert_eq!(found, fresh);
+    }
+}
+
+#[test]
+fn levels_that_the_cpu_lacks_are_refused() {
+    for level in [Level::Avx2, Level::Avx512] {
+        match Cpu::new(Some(1), Some(level)) {
+            Ok(engine) => assert_eq!(engine.level(), level),
+            Err(error) => {
+                assert!(level > Level::supported());
+                assert!(error.to_string().contains("highest level"), "{error}");
+            }
+        }
+    }
+}
