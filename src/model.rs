@@ -22,7 +22,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAX_FILE: u64 = 256 << 20;
 
 /// The models inside the program: name and file.
-const BUILT_IN: &[(&str, &[u8])] = &[];
+const BUILT_IN: &[(&str, &[u8])] = &[(
+    "starry_night",
+    include_bytes!("../weights/starry_night.safetensors"),
+)];
 
 /// A trained network: its shape, its values and where it comes from.
 #[derive(Clone, Debug)]
