@@ -115,7 +115,7 @@ fn clip(folder: &Path) -> Result<()> {
         "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
     ]);
     ffmpeg.args([
-        "-c:v", "libx264", "-preset", "veryslow", "-crf", "23", "-threads", "1",
+        "-c:v", "libx264", "-preset", "veryslow", "-crf", "25", "-threads", "1",
     ]);
     ffmpeg.args([
         "-colorspace",

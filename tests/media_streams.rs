@@ -108,6 +108,63 @@ fn streams_tags_and_chapters_are_carried_over() -> Result<()> {
 }
 
 #[test]
+fn text_subtitles_are_rewritten_for_containers_that_want_another_form() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let text = folder.path().join("a.srt");
+    std::fs::write(
+        &text,
+        "1\n00:00:00,200 --> 00:00:01,000\n<i>Hello</i>\n\n\
+         2\n00:00:01,200 --> 00:00:01,800\nWorld\n",
+    )?;
+    let inputs = format!(
+        "-f lavfi -i testsrc2=s=64x64:d=2 -i {} -c:v libx264",
+        text.display()
+    );
+    let (mkv, mp4) = (folder.path().join("a.mkv"), folder.path().join("a.mp4"));
+    make(
+        &format!("{inputs} -c:s srt -metadata:s:s:0 language=fre"),
+        &mkv,
+    );
+    make(
+        &format!("{inputs} -c:s mov_text -metadata:s:s:0 language=fre"),
+        &mp4,
+    );
+    let back = folder.path().join("back.srt");
+    for (source, name, codec) in [
+        (&mkv, "out.mp4", "mov_text"),
+        (&mkv, "out.webm", "webvtt"),
+        (&mp4, "out.mkv", "subrip"),
+    ] {
+        let output = folder.path().join(name);
+        let (_, remarks) = convert(source, &output, None)?;
+        assert!(
+            remarks[0].contains(&format!("becomes {codec}")),
+            "{remarks:?}"
+        );
+        let entries = "stream=codec_name:stream_tags=language";
+        assert_eq!(
+            probe(&output, "s", entries),
+            [format!("{codec},fre")],
+            "{name}"
+        );
+        make(&format!("-i {}", output.display()), &back);
+        let words = std::fs::read_to_string(&back)?;
+        for expected in [
+            "00:00:00,200 --> 00:00:01,000",
+            "Hello",
+            "00:00:01,200 -->",
+            "World",
+        ] {
+            assert!(words.contains(expected), "{name}: {words}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn pixels_that_are_not_square_keep_their_shape() -> Result<()> {
     if !has_ffmpeg() {
         return Ok(());

@@ -172,8 +172,8 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 #[test]
 fn products_match_a_triple_loop_at_every_level() {
     for level in Level::all_supported() {
-        for rows in [1, 3, 4, 7, 8, 9, 17] {
-            for columns in [1, 7, 8, 15, 16, 23, 24, 47, 48, 49, 97, 500] {
+        for rows in [1, 3, 4, 6, 7, 8, 9, 17] {
+            for columns in [1, 7, 8, 15, 16, 17, 47, 48, 49, 97, 500] {
                 for depth in [1, 2, 255, 257, 600] {
                     check_product(level, rows, columns, depth);
                 }

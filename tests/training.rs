@@ -17,6 +17,7 @@ use repaint::model::Model;
 use repaint::network::Network;
 use repaint::ops::{gram, transformer};
 use repaint::output::Existing;
+use repaint::tensors;
 use repaint::train::adam::{Adam, AdamConfig};
 use repaint::train::dataset::Dataset;
 use repaint::train::loss::{Form, PerceptualLoss, total_variation};
@@ -166,10 +167,10 @@ fn weights_of_torchvision_see_the_same_as_those_of_caffe() -> Result<()> {
     let Some(path) = data(VGG19) else {
         return Ok(());
     };
-    let caffe = load(&path)?;
+    let bytes = std::fs::read(&path)?;
+    let caffe = tensors::File::open(&bytes)?.read()?;
     // The same network in torchvision's layout: RGB kernels that expect pixels divided by 255 and
     // the deviation; its convolutions are numbered with ReLU and pooling counted.
-    let deviation = Tensor::new(&[0.229f32, 0.224, 0.225], &Device::Cpu)?.reshape((1, 3, 1, 1))?;
     let names = [
         (0, "conv1_1"),
         (2, "conv1_2"),
@@ -185,17 +186,20 @@ fn weights_of_torchvision_see_the_same_as_those_of_caffe() -> Result<()> {
         (25, "conv4_4"),
         (28, "conv5_1"),
     ];
-    let mut torchvision = HashMap::new();
+    let mut torchvision = BTreeMap::new();
     for (index, name) in names {
-        let weight = caffe[&format!("{name}.weight")].to_dtype(candle_core::DType::F32)?;
-        let weight = match index {
-            0 => {
-                let order = Tensor::new(&[2u32, 1, 0], &Device::Cpu)?;
-                let scaled = weight.index_select(&order, 1)?.broadcast_mul(&deviation)?;
-                (scaled * 255.0)?
+        let mut weight = caffe[&format!("{name}.weight")].clone();
+        if index == 0 {
+            for kernel in weight.data.chunks_exact_mut(3 * 9) {
+                let (blue, rest) = kernel.split_at_mut(9);
+                blue.swap_with_slice(&mut rest[9..]);
+                for (plane, deviation) in kernel.chunks_exact_mut(9).zip([0.229, 0.224, 0.225]) {
+                    plane
+                        .iter_mut()
+                        .for_each(|value| *value *= 255.0 * deviation);
+                }
             }
-            _ => weight,
-        };
+        }
         torchvision.insert(format!("features.{index}.weight"), weight);
         let bias = caffe[&format!("{name}.bias")].clone();
         torchvision.insert(format!("features.{index}.bias"), bias);
@@ -206,8 +210,9 @@ fn weights_of_torchvision_see_the_same_as_those_of_caffe() -> Result<()> {
     let imagenet_mean = (Tensor::new(&[0.485f32, 0.456, 0.406], &Device::Cpu)? * 255.0)?;
     let shift = (imagenet_mean - caffe_mean)?.reshape((1, 3, 1, 1))?;
     let layer = ["conv5_1".to_string()];
-    let seen = Vgg19::new(&caffe, false)?.features(&photo, &layer)?;
-    let same = Vgg19::new(&torchvision, false)?.features(&photo.broadcast_add(&shift)?, &layer)?;
+    let seen = Vgg19::new(&caffe, false, &Device::Cpu)?.features(&photo, &layer)?;
+    let same = Vgg19::new(&torchvision, false, &Device::Cpu)?
+        .features(&photo.broadcast_add(&shift)?, &layer)?;
     assert_close(
         "conv5_1",
         &flat(&same["conv5_1"])?,
@@ -369,7 +374,7 @@ fn batches_follow_from_seed_and_step_alone() -> Result<()> {
     let data = open(1)?;
     let ahead = std::thread::scope(|scope| {
         let mut batches = data.batches(scope, 3)?;
-        (0..4).map(|_| batches.next()).collect::<Result<Vec<_>>>()
+        (0..4).map(|_| batches.take()).collect::<Result<Vec<_>>>()
     })?;
     let fresh = open(1)?;
     for (batch, step) in ahead.iter().zip(3..) {

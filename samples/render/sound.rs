@@ -50,11 +50,14 @@ pub fn render(seconds: f32) -> Vec<i16> {
         let t = i as f32 / RATE as f32;
         smoothstep(0.0, 0.12, t) * smoothstep(seconds, seconds - 0.6, t)
     };
-    let bytes = mix
+    let loudest = mix
         .iter()
-        .enumerate()
-        .flat_map(|(i, side)| side.map(|value| ((value * fade(i)).tanh() * 32_000.0) as i16));
-    bytes.collect()
+        .flatten()
+        .fold(1e-6_f32, |top, value| top.max(value.abs()));
+    let gain = 0.7 * f32::from(i16::MAX) / loudest;
+    let samples = mix.iter().enumerate();
+    let samples = samples.flat_map(|(i, side)| side.map(|value| (value * gain * fade(i)) as i16));
+    samples.collect()
 }
 
 /// Wind and waves: noise through slowly moving low-pass filters, different in each ear.
@@ -88,6 +91,8 @@ fn pluck(frequency: f32, count: usize) -> Vec<f32> {
             string[i] = 0.5 * (string[i] + string[i - 1]);
         }
     }
+    let mean = string.iter().sum::<f32>() / string.len() as f32;
+    string.iter_mut().for_each(|value| *value -= mean);
     let peak = string
         .iter()
         .fold(1e-6_f32, |peak, value| peak.max(value.abs()));

@@ -109,7 +109,7 @@ impl Backend for Candle {
 }
 
 /// Opens the device as candle knows it; [`Device::Auto`] falls back to the CPU.
-fn open(device: Device) -> Result<candle_core::Device> {
+pub fn open(device: Device) -> Result<candle_core::Device> {
     let cuda = || {
         if cfg!(feature = "cuda") {
             candle_core::Device::new_cuda(0).map_err(|error| {

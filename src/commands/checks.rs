@@ -11,11 +11,10 @@ use crate::output::Existing;
 use crate::paint::Painter;
 
 /// What `--overwrite` asks for.
-pub(super) fn existing(args: &PaintArgs) -> Existing {
-    if args.overwrite {
-        Existing::Overwrite
-    } else {
-        Existing::Keep
+pub(super) fn existing(overwrite: bool) -> Existing {
+    match overwrite {
+        true => Existing::Overwrite,
+        false => Existing::Keep,
     }
 }
 

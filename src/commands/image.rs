@@ -24,12 +24,12 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
     let places = plan(&args.inputs, &args.output)?;
     if let [(input, place)] = places.as_slice() {
         ensure_input_file(input, "picture")?;
-        ensure_place(input, place, existing(&args.paint))?;
+        ensure_place(input, place, existing(args.paint.overwrite))?;
         let mut painter = open_painter(&args.paint)?;
         return paint(input, place, &mut painter, &args.paint);
     }
     for (input, place) in &places {
-        ensure_place(input, place, existing(&args.paint))?;
+        ensure_place(input, place, existing(args.paint.overwrite))?;
     }
     let mut painter = open_painter(&args.paint)?;
     let mut bad = Vec::new();
@@ -129,7 +129,7 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
     painter
         .paint(&frame, &mut painting)
         .with_context(|| format!("could not paint `{}`", input.display()))?;
-    picture::write(place, &painting, existing(args))?;
+    picture::write(place, &painting, existing(args.overwrite))?;
     let (width, height) = (painting.width, painting.height);
     println!("{}: {width}x{height}", place.display());
     Ok(())
@@ -140,4 +140,54 @@ fn scaled(frame: &Frame, side: usize) -> (usize, usize) {
     let short = frame.width.min(frame.height).max(1);
     let scale = |length: usize| ((length * side + short / 2) / short).max(1);
     (scale(frame.width), scale(frame.height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(names: &[&str]) -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn several_pictures_keep_their_names_in_a_folder_that_is_made() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let output = folder.path().join("a/b");
+        let places = plan(&paths(&["x/one.jpg", "y/two.webp"]), &output)?;
+        assert_eq!(places[0].1, output.join("one.jpg"));
+        assert_eq!(places[1].1, output.join("two.png"));
+        assert!(output.is_dir());
+        Ok(())
+    }
+
+    #[test]
+    fn one_picture_goes_into_a_folder_only_if_that_exists() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let places = plan(&paths(&["x/one.jpg"]), folder.path())?;
+        assert_eq!(places[0].1, folder.path().join("one.jpg"));
+        let missing = folder.path().join("missing");
+        let error = plan(&paths(&["x/one.jpg"]), &missing).unwrap_err();
+        assert!(error.to_string().contains(".png"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn pictures_that_would_take_one_name_are_refused_before_any_work() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let output = folder.path().join("out");
+        let error = plan(&paths(&["x/one.jpg", "y/one.png"]), &output).unwrap_err();
+        let words = error.to_string();
+        assert!(
+            words.contains("x/one.jpg") && words.contains("y/one.png"),
+            "{words}"
+        );
+        assert!(!output.exists());
+        let error = plan(&paths(&["a.png", "b.png"]), Path::new("c.png")).unwrap_err();
+        assert!(
+            error.to_string().contains("named like a picture"),
+            "{error}"
+        );
+        Ok(())
+    }
 }

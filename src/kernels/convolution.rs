@@ -210,6 +210,7 @@ fn copy_run(to: &mut [f32], from: &[f32]) {
     match to.len() {
         48 => to[..48].copy_from_slice(&from[..48]),
         24 => to[..24].copy_from_slice(&from[..24]),
+        16 => to[..16].copy_from_slice(&from[..16]),
         12 => to[..12].copy_from_slice(&from[..12]),
         8 => to[..8].copy_from_slice(&from[..8]),
         _ => to.copy_from_slice(from),

@@ -209,37 +209,48 @@ impl<B: PanelSource> WithKernel for Product<'_, B> {
                 let columns = block * block_panels * K::WIDTH
                     ..((block + 1) * block_panels * K::WIDTH).min(this.columns);
                 let panels = band * band_panels..((band + 1) * band_panels).min(row_panels);
-                // SAFETY: the CPU has the instructions of the kernel it is run with.
-                unsafe { K::vectorize(|| this.block::<K>(batch, columns, panels)) }
+                let (_, depth) = this.passes();
+                with_buffer(depth * block_panels * K::WIDTH, |buffer| {
+                    // SAFETY: the CPU has the instructions of the kernel it is run with.
+                    unsafe { K::vectorize(|| this.block::<K>(batch, columns, panels, buffer)) }
+                });
             });
     }
 }
 
 impl<B: PanelSource> Product<'_, B> {
-    /// Computes some left panels x some columns of one result.
+    /// Number of ranges that the sums are cut into, and their length.
+    fn passes(&self) -> (usize, usize) {
+        let passes = self.left.depth.div_ceil(DEPTH).max(1);
+        (passes, self.left.depth.div_ceil(passes))
+    }
+
+    /// Computes some left panels x some columns of one result. `buffer` holds the packed columns.
     #[inline(always)]
-    fn block<K: Kernel>(&self, batch: usize, columns: Range<usize>, panels: Range<usize>) {
-        let total = self.left.depth;
-        let passes = total.div_ceil(DEPTH).max(1);
-        let depth = total.div_ceil(passes);
-        with_buffer(depth * columns.len().next_multiple_of(K::WIDTH), |buffer| {
-            for pass in 0..passes {
-                let sums = pass * depth..((pass + 1) * depth).min(total);
-                let right_panel = sums.len() * K::WIDTH;
+    fn block<K: Kernel>(
+        &self,
+        batch: usize,
+        columns: Range<usize>,
+        panels: Range<usize>,
+        buffer: &mut [f32],
+    ) {
+        let (passes, depth) = self.passes();
+        for pass in 0..passes {
+            let sums = pass * depth..((pass + 1) * depth).min(self.left.depth);
+            let right_panel = sums.len() * K::WIDTH;
+            for (i, start) in columns.clone().step_by(K::WIDTH).enumerate() {
+                let range = start..(start + K::WIDTH).min(columns.end);
+                let panel = &mut buffer[i * right_panel..(i + 1) * right_panel];
+                self.right.pack(batch, sums.clone(), range, K::WIDTH, panel);
+            }
+            for panel in panels.clone() {
                 for (i, start) in columns.clone().step_by(K::WIDTH).enumerate() {
-                    let range = start..(start + K::WIDTH).min(columns.end);
-                    let panel = &mut buffer[i * right_panel..(i + 1) * right_panel];
-                    self.right.pack(batch, sums.clone(), range, K::WIDTH, panel);
-                }
-                for panel in panels.clone() {
-                    for (i, start) in columns.clone().step_by(K::WIDTH).enumerate() {
-                        let width = K::WIDTH.min(columns.end - start);
-                        let right = &buffer[i * right_panel..(i + 1) * right_panel];
-                        self.tile::<K>(batch, panel, sums.clone(), right, start, width);
-                    }
+                    let width = K::WIDTH.min(columns.end - start);
+                    let right = &buffer[i * right_panel..(i + 1) * right_panel];
+                    self.tile::<K>(batch, panel, sums.clone(), right, start, width);
                 }
             }
-        });
+        }
     }
 
     /// Computes one register tile over one range of the sums.

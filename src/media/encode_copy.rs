@@ -1,7 +1,7 @@
 //! Everything of a source but the painted video: sound, subtitles, other streams, chapters, tags.
 //!
-//! Packets are copied as they are where the container can hold them. Sound that it cannot hold is
-//! encoded anew; anything else is left out with a remark.
+//! Packets are copied as they are where the container can hold them. Sound and text subtitles that
+//! it cannot hold are encoded anew; anything else is left out with a remark.
 
 use std::path::Path;
 
@@ -18,6 +18,7 @@ use av::rescale;
 use super::decode::{best_video, open_input, start_shift};
 use super::encode::{Container, can_hold, microseconds};
 use super::encode_audio::AudioTranscoder;
+use super::encode_subtitle::SubtitleTranscoder;
 use super::encode_video::VideoEncoder;
 
 /// Tags of a file that describe the file itself rather than what it shows.
@@ -28,9 +29,9 @@ const FILE_TAGS: [&str; 4] = [
     "encoder",
 ];
 
-/// Tags of a stream that are no longer true of painted video, by their beginnings
+/// Tags of a stream that are no longer true once it is encoded anew, by their beginnings
 /// in lower case.
-const VIDEO_TAGS: [&str; 6] = [
+const OLD_TAGS: [&str; 6] = [
     "encoder",
     "rotate",
     "bps",
@@ -49,8 +50,10 @@ enum Route {
         base: av::Rational,
         last_dts: Option<i64>,
     },
-    /// Decoded and encoded as another codec.
+    /// Sound, decoded and encoded as another codec.
     Transcode(Box<AudioTranscoder>),
+    /// Text, decoded and encoded in another form.
+    Rewrite(Box<SubtitleTranscoder>),
 }
 
 /// Carries the other streams of a source over.
@@ -83,7 +86,7 @@ impl Copier {
         for stream in input.streams() {
             if Some(stream.index()) == painted {
                 let to = video.add_stream(muxer)?;
-                describe(&stream, muxer, to, &VIDEO_TAGS);
+                describe(&stream, muxer, to, &OLD_TAGS);
                 routes.push(Route::Skip);
                 continue;
             }
@@ -118,6 +121,7 @@ impl Copier {
                 Route::Skip => {}
                 Route::Copy { to, base, .. } => *base = bases[*to],
                 Route::Transcode(transcoder) => transcoder.begin(&bases),
+                Route::Rewrite(transcoder) => transcoder.begin(&bases),
             }
         }
     }
@@ -176,6 +180,7 @@ impl Copier {
         match &mut self.routes[from] {
             Route::Skip => Ok(()),
             Route::Transcode(transcoder) => transcoder.write(&packet, muxer),
+            Route::Rewrite(transcoder) => transcoder.write(&packet, muxer),
             Route::Copy { to, base, last_dts } => {
                 packet.rescale_ts(self.bases[from], *base);
                 // Muxers refuse times that stand still or go back, which broken sources have.
@@ -231,18 +236,33 @@ fn route(
         });
     }
     let what = format!("{kind:?} stream {} ({})", stream.index(), id.name()).to_lowercase();
-    if kind == Type::Audio {
-        match AudioTranscoder::open(stream, container, muxer) {
-            Ok(transcoder) => {
-                describe(stream, muxer, transcoder.stream(), &VIDEO_TAGS);
-                let name = transcoder.name();
-                let container = container.name();
-                remarks.push(format!("{what} becomes {name}: {container} cannot hold it"));
-                return Ok(Route::Transcode(Box::new(transcoder)));
-            }
-            Err(error) => remarks.push(format!("{what} is left out: {error:#}")),
+    let encoded = match kind {
+        Type::Audio => Some(
+            AudioTranscoder::open(stream, container, muxer).map(|transcoder| {
+                let words = (transcoder.stream(), transcoder.name().to_string());
+                (words, Route::Transcode(Box::new(transcoder)))
+            }),
+        ),
+        Type::Subtitle => Some(SubtitleTranscoder::open(stream, container, muxer).map(
+            |transcoder| {
+                let words = (transcoder.stream(), transcoder.name().to_string());
+                (words, Route::Rewrite(Box::new(transcoder)))
+            },
+        )),
+        _ => None,
+    };
+    match encoded {
+        Some(Ok(((to, name), route))) => {
+            describe(stream, muxer, to, &OLD_TAGS);
+            let container = container.name();
+            remarks.push(format!("{what} becomes {name}: {container} cannot hold it"));
+            return Ok(route);
         }
-        return Ok(Route::Skip);
+        Some(Err(error)) => {
+            remarks.push(format!("{what} is left out: {error:#}"));
+            return Ok(Route::Skip);
+        }
+        None => {}
     }
     // Chapter marks of mp4 files also show up as a data stream; they are copied as chapters.
     let chapter_marks = kind == Type::Data && id == Id::BIN_DATA && input.nb_chapters() > 0;

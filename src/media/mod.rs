@@ -15,6 +15,8 @@ mod encode_choice;
 #[cfg(feature = "video")]
 mod encode_copy;
 #[cfg(feature = "video")]
+mod encode_subtitle;
+#[cfg(feature = "video")]
 mod encode_video;
 #[cfg(feature = "video")]
 mod ffmpeg;

@@ -76,3 +76,77 @@ fn reflected(size: usize, pad: usize) -> Vec<u32> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::ops;
+
+    /// Value and gradients of `layer`, for an upstream gradient that differs from value to value.
+    fn results(inputs: &[&Var], layer: impl Fn() -> Result<Tensor>) -> Result<Vec<Vec<f32>>> {
+        let y = layer()?;
+        let grads = (&y * y.cos()?)?.sum_all()?.backward()?;
+        let mut results = vec![y];
+        for input in inputs {
+            results.push(grads.get(input).expect("a gradient").clone());
+        }
+        results
+            .iter()
+            .map(|tensor| tensor.flatten_all()?.to_vec1())
+            .collect()
+    }
+
+    fn assert_equal(ours: Result<Vec<Vec<f32>>>, composed: Result<Vec<Vec<f32>>>) {
+        let (ours, composed) = (ours.unwrap(), composed.unwrap());
+        assert_eq!(ours.len(), composed.len());
+        for (ours, composed) in ours.iter().zip(&composed) {
+            assert_eq!(ours.len(), composed.len());
+            for (a, b) in ours.iter().zip(composed) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn composed_convolutions_equal_the_custom_ones() {
+        let x = Var::randn(0f32, 1.0, (2, 3, 9, 12), &Device::Cpu).unwrap();
+        let weight = Var::randn(0f32, 0.3, (4, 3, 3, 3), &Device::Cpu).unwrap();
+        let bias = Var::randn(0f32, 1.0, 4, &Device::Cpu).unwrap();
+        for padding in [Padding::Zero(1), Padding::Reflect(1), Padding::Zero(0)] {
+            for (stride, relu) in [(1, true), (2, false)] {
+                let conv = Conv {
+                    stride,
+                    padding,
+                    relu,
+                };
+                let inputs = [&x, &weight, &bias];
+                assert_equal(
+                    results(&inputs, || ops::conv2d(&x, &weight, Some(&bias), conv)),
+                    results(&inputs, || conv2d(&x, &weight, Some(&bias), conv)),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn composed_norm_enlarging_and_pooling_equal_the_custom_ones() {
+        let x = Var::randn(0f32, 1.0, (2, 3, 7, 10), &Device::Cpu).unwrap();
+        let scale = Var::randn(1f32, 0.1, 3, &Device::Cpu).unwrap();
+        let shift = Var::randn(0f32, 0.1, 3, &Device::Cpu).unwrap();
+        let inputs = [&x, &scale, &shift];
+        assert_equal(
+            results(&inputs, || ops::instance_norm(&x, &scale, &shift, true)),
+            results(&inputs, || instance_norm(&x, &scale, &shift, true)),
+        );
+        assert_equal(
+            results(&[&x], || ops::upsample_nearest2(&x)),
+            results(&[&x], || upsample_nearest2(&x)),
+        );
+        assert_equal(
+            results(&[&x], || ops::max_pool2(&x)),
+            results(&[&x], || max_pool2(&x)),
+        );
+    }
+}

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::composed;
-use super::values::{read, tensor_like, values};
+use super::values::{keep_if, read, tensor_like, values};
 pub use crate::kernels::Padding;
 use crate::kernels::{Epilogue, Geometry, Level, PackedRows, Patches, gemm};
 use crate::kernels::{kernel_gradient, turn_kernel};
@@ -250,9 +250,11 @@ fn masked(grad: &[f32], y: &[f32]) -> Vec<f32> {
         .par_chunks_mut(PIECE)
         .zip(grad.par_chunks(PIECE).zip(y.par_chunks(PIECE)))
         .for_each(|(to, (grad, y))| {
-            for ((to, grad), y) in to.iter_mut().zip(grad).zip(y) {
-                *to = if *y > 0.0 { *grad } else { 0.0 };
-            }
+            Level::detected().vectorize(|| {
+                for ((to, grad), y) in to.iter_mut().zip(grad).zip(y) {
+                    *to = keep_if(*y > 0.0, *grad);
+                }
+            });
         });
     masked
 }

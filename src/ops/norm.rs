@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::composed;
-use super::values::{read, tensor_like, values};
+use super::values::{keep_if, read, tensor_like, values};
 use crate::kernels::Level;
 use crate::network::NORM_EPSILON;
 
@@ -151,7 +151,7 @@ impl InstanceNorm {
         // Where ReLU was off nothing comes back; without ReLU every value counts.
         let least = if self.relu { 0.0 } else { f32::NEG_INFINITY };
         for ((to, y), grad) in to.iter_mut().zip(y).zip(grad) {
-            *to = if *y > least { *grad } else { 0.0 };
+            *to = keep_if(*y > least, *grad);
         }
         let shift_grad = sum(to.iter().copied());
         let scale_grad = sum(to

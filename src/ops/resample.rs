@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::composed;
-use super::values::{read, tensor_like, values};
+use super::values::{keep_if, read, tensor_like, values};
 
 /// Doubles height and width of `x` (N, C, H, W) by repeating every value.
 pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
@@ -140,11 +140,21 @@ impl MaxPool {
                 let rows = to.chunks_mut(2 * self.width).zip(x.chunks(2 * self.width));
                 let results = y.chunks_exact(width).zip(grad.chunks_exact(width));
                 for ((to, x), (y, grad)) in rows.zip(results) {
-                    for (column, (y, grad)) in y.iter().zip(grad).enumerate() {
-                        let corner = 2 * column;
-                        let places = [corner, corner + 1, corner + self.width];
-                        let largest = places.into_iter().find(|place| x[*place] == *y);
-                        to[largest.unwrap_or(corner + self.width + 1)] = *grad;
+                    let (first, second) = to.split_at_mut(self.width);
+                    let firsts = first.as_chunks_mut::<2>().0.iter_mut();
+                    let seconds = second.as_chunks_mut::<2>().0.iter_mut();
+                    let (above, below) = x.split_at(self.width);
+                    let above = above.as_chunks::<2>().0.iter();
+                    let inputs = above.zip(below.as_chunks::<2>().0);
+                    let outputs = y.iter().zip(grad);
+                    for (((first, second), (above, below)), (y, grad)) in
+                        firsts.zip(seconds).zip(inputs).zip(outputs)
+                    {
+                        let hits = [above[0] == *y, above[1] == *y, below[0] == *y];
+                        first[0] = keep_if(hits[0], *grad);
+                        first[1] = keep_if(!hits[0] & hits[1], *grad);
+                        second[0] = keep_if(!(hits[0] | hits[1]) & hits[2], *grad);
+                        second[1] = keep_if(!(hits[0] | hits[1] | hits[2]), *grad);
                     }
                 }
             });

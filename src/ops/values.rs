@@ -24,3 +24,9 @@ pub fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Resul
 pub fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
 }
+
+/// `value` if `condition`, else 0, without a branch that would keep loops from being vectorised.
+#[inline(always)]
+pub fn keep_if(condition: bool, value: f32) -> f32 {
+    f32::from_bits(value.to_bits() & 0u32.wrapping_sub(u32::from(condition)))
+}

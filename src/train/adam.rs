@@ -168,3 +168,74 @@ impl OneCycle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_is_that_of_pytorch() {
+        // adam = torch.optim.Adam(w, lr=2e-3)
+        // OneCycleLR(adam, 2e-3, total_steps=100, pct_start=0.05): lr and betas[0] by step
+        let schedule = OneCycle {
+            peak: 2e-3,
+            steps: 100,
+            rising: 0.05,
+        };
+        for (step, rate, beta) in [
+            (0, 8e-5, 0.95),
+            (1, 0.00036117749006091444, 0.9353553390593273),
+            (4, 2e-3, 0.85),
+            (5, 0.0019994532595278966, 0.8500273371329536),
+            (50, 0.0010495875562383034, 0.8975208122663388),
+            (99, 8e-9, 0.95),
+        ] {
+            let found = schedule.at(step);
+            assert!(
+                (found.0 - rate).abs() < 1e-12,
+                "rate of step {step}: {}",
+                found.0
+            );
+            assert!(
+                (found.1 - beta).abs() < 1e-12,
+                "beta of step {step}: {}",
+                found.1
+            );
+        }
+    }
+
+    #[test]
+    fn the_schedule_of_a_few_steps_stays_in_range() {
+        for steps in 1..40 {
+            let schedule = OneCycle {
+                peak: 1.0,
+                steps,
+                rising: 0.05,
+            };
+            for step in 0..steps {
+                let (rate, beta) = schedule.at(step);
+                assert!(rate > 0.0 && rate <= 1.0, "{step} of {steps}: {rate}");
+                assert!((0.85..=0.95).contains(&beta), "{step} of {steps}: {beta}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_gradients_are_shrunk_to_the_norm_and_no_numbers_are_refused() -> Result<()> {
+        let var = Var::new(&[0f32, 0.0], &candle_core::Device::Cpu)?;
+        let config = AdamConfig {
+            clip_norm: Some(1.0),
+            ..AdamConfig::default()
+        };
+        let mut adam = Adam::new(vec![var.clone()], config)?;
+        let slope = Tensor::new(&[30f32, 40.0], var.device())?;
+        adam.step(&(var.as_tensor() * slope)?.sum_all()?.backward()?)?;
+        let first = adam.moments()[0].first.to_vec1::<f32>()?;
+        assert!((first[0] - 0.06).abs() < 1e-6 && (first[1] - 0.08).abs() < 1e-6);
+        let slope = Tensor::new(&[f32::NAN, 0.0], var.device())?;
+        let gradients = (var.as_tensor() * slope)?.sum_all()?.backward()?;
+        let error = adam.step(&gradients).unwrap_err().to_string();
+        assert!(error.contains("norm of the gradients"), "{error}");
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! The state of a training in one file, from which it can go on bit by bit: weights, both of Adam's
 //! running means, the step and the settings. Batches follow from seed and step and need no state.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,6 +9,7 @@ use candle_core::Tensor;
 
 use super::Settings;
 use super::adam::Adam;
+use crate::tensors::{self, Precision};
 
 /// Version of the file format.
 const FORMAT: &str = "repaint.checkpoint.1";
@@ -28,18 +29,26 @@ pub fn write(
     weights: &[(String, Tensor)],
     adam: &Adam,
 ) -> Result<()> {
-    let mut tensors: Vec<(String, &Tensor)> = Vec::new();
+    let mut tensors = BTreeMap::new();
     for ((name, weight), moments) in weights.iter().zip(adam.moments()) {
-        tensors.push((name.clone(), weight));
-        tensors.push((format!("adam.first.{name}"), &moments.first));
-        tensors.push((format!("adam.second.{name}"), &moments.second));
+        tensors.insert(name.clone(), values(weight)?);
+        tensors.insert(format!("adam.first.{name}"), values(&moments.first)?);
+        tensors.insert(format!("adam.second.{name}"), values(&moments.second)?);
     }
-    let metadata = HashMap::from([
+    let metadata = BTreeMap::from([
         ("format".to_string(), FORMAT.to_string()),
         ("steps".to_string(), steps.to_string()),
         ("settings".to_string(), settings.to_toml()?),
     ]);
-    let bytes = safetensors::serialize(tensors, Some(metadata))?;
+    let bytes = tensors::to_bytes(&tensors, &metadata, Precision::F32)?;
     crate::output::write_whole(place, &bytes)
         .with_context(|| format!("could not write checkpoint `{}`", place.display()))
+}
+
+/// A tensor's values, fetched from its device.
+pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
+    Ok(tensors::Tensor {
+        shape: tensor.dims().to_vec(),
+        data: tensor.flatten_all()?.to_vec1()?,
+    })
 }

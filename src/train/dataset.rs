@@ -229,7 +229,7 @@ impl Dataset {
 
 impl Batches {
     /// The next step's batch.
-    pub fn next(&mut self) -> Result<Batch> {
+    pub fn take(&mut self) -> Result<Batch> {
         let receiver = &self.receivers[self.step % DECODERS];
         self.step += 1;
         receiver

@@ -21,11 +21,12 @@ use candle_nn::Optimizer;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::backend::Device;
+use crate::backend::{Device, candle};
 use crate::frame::Frame;
-use crate::model::{self, Metadata, Model, Precision};
+use crate::model::{Metadata, Model};
 use crate::network::Network;
 use crate::ops::transformer;
+use crate::tensors::Precision;
 use adam::{Adam, AdamConfig, OneCycle};
 use dataset::Dataset;
 use loss::{Form, PerceptualLoss, total_variation};
@@ -115,7 +116,7 @@ pub enum End {
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     let settings = &job.settings;
     settings.ensure_sane()?;
-    let device = open(job.device)?;
+    let device = candle::open(job.device)?;
     let painting = dataset::read_scaled(&job.painting, settings.style_size)?;
     let data = Dataset::open(&job.photos, settings.batch, settings.crop, settings.seed)?;
     let validation = match &job.validation {
@@ -167,7 +168,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
                 checkpoint::write(&checkpoint, settings, step, &named, &adam)?;
                 return Ok(Some(step));
             }
-            let batch = batches.next()?;
+            let batch = batches.take()?;
             for remark in batch.remarks {
                 tell(Event::Remark(remark));
             }
@@ -278,13 +279,7 @@ fn write_model(
     };
     let tensors = weights
         .iter()
-        .map(|(name, tensor)| {
-            let tensor = model::Tensor {
-                shape: tensor.dims().to_vec(),
-                data: tensor.flatten_all()?.to_vec1()?,
-            };
-            Ok((name.clone(), tensor))
-        })
+        .map(|(name, tensor)| Ok((name.clone(), checkpoint::values(tensor)?)))
         .collect::<Result<_>>()?;
     Model::new(metadata, tensors)?.write(&job.output, Precision::F32)
 }
@@ -301,15 +296,6 @@ fn to_tensor(frame: &Frame, device: &candle_core::Device) -> Result<Tensor> {
 fn values<const N: usize>(scalars: [&Tensor; N]) -> Result<[f32; N]> {
     let values = Tensor::stack(&scalars, 0)?.to_vec1()?;
     values.try_into().ok().context("a scalar has many values")
-}
-
-fn open(device: Device) -> Result<candle_core::Device> {
-    match device {
-        Device::Auto => candle_core::Device::cuda_if_available(0),
-        Device::Cpu => Ok(candle_core::Device::Cpu),
-        Device::Cuda => candle_core::Device::new_cuda(0),
-    }
-    .context("could not open the NVIDIA GPU: choose --device cpu")
 }
 
 /// Today's date (UTC), YYYY-MM-DD, by the proleptic Gregorian calendar (Hinnant, "chrono-compatible

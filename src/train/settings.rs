@@ -54,10 +54,10 @@ impl Default for Settings {
             steps: 2000,
             batch: 2,
             crop: 192,
-            style_size: 320,
-            style_weight: 3.0, // 1 is timid, 8 loses the photo
+            style_size: 384,
+            style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
-            learning_rate: 2e-3,
+            learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
             seed: 0,
@@ -101,7 +101,7 @@ impl Settings {
         within("crop", self.crop, 32, 2048)?;
         within("style_size", self.style_size, 32, 4096)?;
         ensure!(
-            self.crop % Network::MULTIPLE == 0,
+            self.crop.is_multiple_of(Network::MULTIPLE),
             "crop {} is not a multiple of {}",
             self.crop,
             Network::MULTIPLE
@@ -131,7 +131,8 @@ impl Settings {
             ("style_layers", &self.style_layers),
         ] {
             ensure!(!layers.is_empty(), "{name} is empty: name a layer of VGG19");
-            for layer in layers {
+            for (i, layer) in layers.iter().enumerate() {
+                ensure!(!layers[..i].contains(layer), "{name} has `{layer}` twice");
                 Vgg19::ensure_layer(layer).with_context(|| format!("in {name}"))?;
             }
         }

@@ -4,14 +4,14 @@
 //! normalisation). Either way the first kernel is turned so that it takes RGB in 0..255 minus a
 //! mean, and nothing later needs to know. The weights are frozen: no gradient is computed for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
+use candle_core::{Device, Tensor};
 
 use crate::ops::{Conv, Padding, conv2d, max_pool2};
+use crate::{fetch, tensors};
 
 /// Channels and number of convolutions of each block; max pooling lies between blocks. The last
 /// block ends after its first convolution, since no loss looks deeper.
@@ -26,9 +26,6 @@ const IMAGENET_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Environment variable that names the weights.
 const VARIABLE: &str = "REPAINT_VGG19";
-
-/// The layer at which the features of the last convolution come out.
-pub const LAST: &str = "conv5_1";
 
 /// Where the network's inputs and tensor names come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,27 +53,28 @@ impl Vgg19 {
     /// Reads the weights from a safetensors file of either layout, or torchvision's `.pth`.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
         let what = || format!("could not open VGG19 weights `{}`", path.display());
-        let (tensors, marked) = if path.extension().is_some_and(|ending| ending == "pth") {
-            bail!(
-                "{}: convert it first with `repaint models fetch vgg19`",
-                what()
-            );
-        } else {
-            let bytes = std::fs::read(path).with_context(what)?;
-            let (_, head) = SafeTensors::read_metadata(&bytes).with_context(what)?;
-            let layout = head.metadata().as_ref().and_then(|map| map.get("layout"));
-            let tensors = candle_core::safetensors::load_buffer(&bytes, device);
-            (
-                tensors.with_context(what)?,
-                layout.is_some_and(|layout| layout == "torchvision"),
-            )
-        };
-        Self::new(&tensors, marked).with_context(what)
+        if path.extension().is_some_and(|ending| ending == "pth") {
+            let wanted = |name: &str| name.starts_with("features.");
+            let tensors = crate::pickle::read_tensors_named(path, wanted)?;
+            return Self::new(&tensors, true, device).with_context(what);
+        }
+        let bytes = std::fs::read(path).with_context(what)?;
+        let file = tensors::File::open(&bytes).with_context(what)?;
+        let torchvision = file
+            .metadata
+            .get("layout")
+            .is_some_and(|layout| layout == "torchvision");
+        let tensors = file.read().with_context(what)?;
+        Self::new(&tensors, torchvision, device).with_context(what)
     }
 
     /// Puts the network together from tensors named after either layout; `torchvision` says that
     /// tensors of the Caffe names hold torchvision's values.
-    pub fn new(tensors: &HashMap<String, Tensor>, torchvision: bool) -> Result<Self> {
+    pub fn new(
+        tensors: &BTreeMap<String, tensors::Tensor>,
+        torchvision: bool,
+        device: &Device,
+    ) -> Result<Self> {
         let indexed = tensors.contains_key("features.0.weight");
         let layout = match torchvision || indexed {
             true => Layout::Torchvision,
@@ -95,14 +93,14 @@ impl Vgg19 {
                 let tensor = |part: &str, shape: &[usize]| {
                     let key = format!("{stored}.{part}");
                     let tensor = tensors.get(&key).with_context(|| {
-                        format!("no tensor `{key}` (expected VGG19: see `repaint train --help`)")
+                        format!("no tensor `{key}`: these are no VGG19 weights")
                     })?;
-                    let found = tensor.dims();
                     ensure!(
-                        found == shape,
-                        "`{key}` has shape {found:?}, expected {shape:?}"
+                        tensor.shape == shape,
+                        "`{key}` has shape {:?}, expected {shape:?}",
+                        tensor.shape
                     );
-                    Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+                    Ok(Tensor::from_slice(&tensor.data, shape, device)?)
                 };
                 layers.push(Layer {
                     weight: tensor("weight", &[channels, inputs, 3, 3])?,
@@ -116,7 +114,6 @@ impl Vgg19 {
             index += 1;
         }
         let first = &mut layers[0].weight;
-        let device = first.device().clone();
         let mean = match layout {
             Layout::Caffe => {
                 let planes = [2, 1, 0].map(|i| first.narrow(1, i, 1));
@@ -126,13 +123,13 @@ impl Vgg19 {
             }
             Layout::Torchvision => {
                 let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
-                let scale = Tensor::new(&scale, &device)?.reshape((1, 3, 1, 1))?;
+                let scale = Tensor::new(&scale, device)?.reshape((1, 3, 1, 1))?;
                 *first = first.broadcast_mul(&scale)?;
                 IMAGENET_MEAN.map(|mean| mean * 255.0)
             }
         };
         Ok(Self {
-            mean: Tensor::new(&mean, &device)?.reshape((1, 3, 1, 1))?,
+            mean: Tensor::new(&mean, device)?.reshape((1, 3, 1, 1))?,
             layers,
         })
     }
@@ -184,7 +181,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         (Some(path), _) => (path.to_path_buf(), "--vgg19"),
         (None, Some(path)) => (PathBuf::from(path), VARIABLE),
         (None, None) => {
-            let cached = cached().filter(|path| path.is_file());
+            let cached = fetch::vgg19_path().filter(|path| path.is_file());
             return cached.context(
                 "training needs VGG19 weights: run `repaint models fetch vgg19`, or name a file \
                  with --vgg19 FILE",
@@ -198,15 +195,4 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
-}
-
-/// Where downloaded weights lie: `repaint/vgg19.safetensors` in the user's cache folder.
-pub fn cached() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
-    Some(cache.join("repaint/vgg19.safetensors"))
 }
