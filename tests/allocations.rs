@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use repaint::backend::Backend;
 use repaint::backend::cpu::Cpu;
-use repaint::commands::bench::{random_frame, random_model};
+use repaint::commands::bench::random_frame;
 use repaint::frame::Frame;
 use repaint::kernels::Level;
+use repaint::model::Model;
 use repaint::network::Width;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -41,7 +42,7 @@ static ALLOCATOR: Counting = Counting;
 /// The only test of this binary: another one's allocations would be counted too.
 #[test]
 fn painting_allocates_nothing_after_the_first_frame() {
-    let model = random_model(Width::Small.into(), 1).unwrap();
+    let model = Model::random(Width::Small.into(), 1).unwrap();
     let input = random_frame(160, 121);
     for level in Level::all_supported() {
         for threads in [1, 3] {

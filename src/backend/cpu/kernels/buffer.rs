@@ -1,7 +1,9 @@
 //! Memory aligned to cache lines, zero at first.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
+
+use anyhow::{Context, Result};
 
 /// Alignment in bytes of small buffers: a cache line and the widest register.
 const LINE: usize = 64;
@@ -19,22 +21,21 @@ pub(in crate::backend::cpu) struct Buffer {
 unsafe impl Send for Buffer {}
 
 impl Buffer {
-    /// `length` zeros.
-    pub fn zeros(length: usize) -> Self {
+    /// `length` zeros. Fails when the system has not so much memory.
+    pub fn zeros(length: usize) -> Result<Self> {
         let length = length.max(1);
-        let layout = Self::layout(length);
+        let too_much = || format!("could not take {} MiB of memory", length >> 18);
+        let layout = Self::layout(length).with_context(too_much)?;
         // SAFETY: the layout is not empty.
-        let start = unsafe { alloc(layout) }.cast::<f32>();
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout);
-        };
+        let start = NonNull::new(unsafe { alloc(layout) }.cast::<f32>());
+        let start = start.with_context(too_much)?;
         if layout.align() == PAGE {
             ask_for_huge_pages(start, layout.size());
         }
         // SAFETY: the values were just allocated. Writing them takes their pages from the system,
         // after the request for huge ones, and not in the middle of the first frame.
         unsafe { std::ptr::write_bytes(start.as_ptr(), 0, length) };
-        Self { start, length }
+        Ok(Self { start, length })
     }
 
     /// The values.
@@ -49,18 +50,18 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 
-    fn layout(length: usize) -> Layout {
+    fn layout(length: usize) -> Option<Layout> {
         let alignment = if length < PAGE { LINE } else { PAGE };
-        Layout::array::<f32>(length)
-            .and_then(|layout| layout.align_to(alignment))
-            .expect("a frame was laid out that no memory can hold")
+        Layout::array::<f32>(length).ok()?.align_to(alignment).ok()
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated by `zeros` with the same layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.length)) };
+        if let Some(layout) = Self::layout(self.length) {
+            // SAFETY: allocated by `zeros` with the same layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), layout) };
+        }
     }
 }
 
