@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 
-use crate::ops::{Conv, Padding, conv2d, max_pool2};
+use crate::ops::{Conv, FrozenConv, Padding, max_pool2};
 use crate::{fetch, tensors};
 
 /// Channels and number of convolutions of each block; max pooling lies between blocks. The last
@@ -36,6 +36,31 @@ enum Layout {
     Torchvision,
 }
 
+impl Layout {
+    /// The mean that is subtracted from RGB in 0..255.
+    fn mean(self) -> [f32; 3] {
+        match self {
+            Self::Caffe => CAFFE_MEAN,
+            Self::Torchvision => IMAGENET_MEAN.map(|mean| mean * 255.0),
+        }
+    }
+
+    /// The first kernel, turned so that it takes RGB in 0..255 minus the mean.
+    fn for_rgb(self, kernel: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Caffe => {
+                let [r, g, b] = [2, 1, 0].map(|i| kernel.narrow(1, i, 1));
+                Tensor::cat(&[r?, g?, b?], 1)?.contiguous()?
+            }
+            Self::Torchvision => {
+                let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
+                let scale = Tensor::new(&scale, kernel.device())?.reshape((1, 3, 1, 1))?;
+                kernel.broadcast_mul(&scale)?
+            }
+        })
+    }
+}
+
 /// The network, its weights on one device.
 pub struct Vgg19 {
     mean: Tensor,
@@ -44,8 +69,7 @@ pub struct Vgg19 {
 
 struct Layer {
     name: String,
-    weight: Tensor,
-    bias: Tensor,
+    conv: FrozenConv,
     pool_before: bool,
 }
 
@@ -80,12 +104,17 @@ impl Vgg19 {
             true => Layout::Torchvision,
             false => Layout::Caffe,
         };
+        let conv = Conv {
+            stride: 1,
+            padding: Padding::Zero(1),
+            relu: true,
+        };
         let mut layers = Vec::new();
         let mut inputs = 3;
         let mut index = 0; // of the convolution in torchvision's list, which counts ReLU and pooling
         for (block, (channels, count)) in BLOCKS.into_iter().enumerate() {
-            for conv in 0..count {
-                let name = format!("conv{}_{}", block + 1, conv + 1);
+            for number in 0..count {
+                let name = format!("conv{}_{}", block + 1, number + 1);
                 let stored = match indexed {
                     true => format!("features.{index}"),
                     false => name.clone(),
@@ -102,10 +131,13 @@ impl Vgg19 {
                     );
                     Ok(Tensor::from_slice(&tensor.data, shape, device)?)
                 };
+                let mut weight = tensor("weight", &[channels, inputs, 3, 3])?;
+                if layers.is_empty() {
+                    weight = layout.for_rgb(&weight)?;
+                }
                 layers.push(Layer {
-                    weight: tensor("weight", &[channels, inputs, 3, 3])?,
-                    bias: tensor("bias", &[channels])?,
-                    pool_before: block > 0 && conv == 0,
+                    conv: FrozenConv::new(&weight, &tensor("bias", &[channels])?, conv),
+                    pool_before: block > 0 && number == 0,
                     name,
                 });
                 inputs = channels;
@@ -113,23 +145,8 @@ impl Vgg19 {
             }
             index += 1;
         }
-        let first = &mut layers[0].weight;
-        let mean = match layout {
-            Layout::Caffe => {
-                let planes = [2, 1, 0].map(|i| first.narrow(1, i, 1));
-                let [r, g, b] = planes;
-                *first = Tensor::cat(&[r?, g?, b?], 1)?.contiguous()?;
-                CAFFE_MEAN
-            }
-            Layout::Torchvision => {
-                let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
-                let scale = Tensor::new(&scale, device)?.reshape((1, 3, 1, 1))?;
-                *first = first.broadcast_mul(&scale)?;
-                IMAGENET_MEAN.map(|mean| mean * 255.0)
-            }
-        };
         Ok(Self {
-            mean: Tensor::new(&mean, device)?.reshape((1, 3, 1, 1))?,
+            mean: Tensor::new(&layout.mean(), device)?.reshape((1, 3, 1, 1))?,
             layers,
         })
     }
@@ -151,18 +168,13 @@ impl Vgg19 {
     /// Features after ReLU of the named layers for `rgb` (N, 3, H, W; 0..255; at least 16x16). No
     /// layer beyond the last named one is computed.
     pub fn features(&self, rgb: &Tensor, names: &[String]) -> Result<BTreeMap<String, Tensor>> {
-        let conv = Conv {
-            stride: 1,
-            padding: Padding::Zero(1),
-            relu: true,
-        };
         let mut features = BTreeMap::new();
         let mut x = rgb.broadcast_sub(&self.mean)?;
         for layer in &self.layers {
             if layer.pool_before {
                 x = max_pool2(&x)?;
             }
-            x = conv2d(&x, &layer.weight, Some(&layer.bias), conv)?;
+            x = layer.conv.forward(&x)?;
             if names.contains(&layer.name) {
                 features.insert(layer.name.clone(), x.clone());
                 if features.len() == names.len() {
