@@ -9,8 +9,10 @@ mod torch_file;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use repaint::backend::{self, Device};
+use repaint::backend::Backend;
+use repaint::backend::cpu::Cpu;
 use repaint::frame::Frame;
+use repaint::kernels::Level;
 use repaint::model::{Model, Precision};
 use repaint::tensors;
 use small_model::small_model;
@@ -172,6 +174,29 @@ fn imported_networks_are_kept_until_overwriting_is_asked_for() {
 }
 
 #[test]
+fn an_exported_model_has_values_of_half_the_size_and_the_name_of_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    let model = small_model();
+    let whole = model.to_bytes(Precision::F32).unwrap();
+    std::fs::write(home.path().join("whole.safetensors"), &whole).unwrap();
+    let args = ["export", "whole.safetensors", "-o", "half.safetensors"];
+    assert_eq!(stdout(&repaint(home.path(), &args)), "half.safetensors\n");
+    let path = home.path().join("half.safetensors");
+    let half = std::fs::read(&path).unwrap();
+    let saved = 2 * model.network.parameters();
+    let padding = 16; // headers are padded, and the names differ
+    assert!(whole.len().abs_diff(half.len() + saved) <= padding);
+    let exported = Model::read(&path).unwrap();
+    assert_eq!(exported.metadata.name, "half");
+    for (name, tensor) in &model.tensors {
+        for (&before, &after) in tensor.data.iter().zip(&exported.tensors[name].data) {
+            assert!((before - after).abs() <= before.abs() / 2048.0 + 1e-7);
+        }
+    }
+    assert!(stderr(&repaint(home.path(), &args)).contains("--overwrite"));
+}
+
+#[test]
 fn imported_networks_paint_as_pytorch_does() {
     for (network, expected) in [
         ("candy_16.pth", "candy_16"),
@@ -195,20 +220,24 @@ fn imported_networks_paint_as_pytorch_does() {
             frame.set_from_planes(planes);
             frame
         };
-        let mut painted = Frame::default();
-        let mut backend = backend::open(Device::Cpu, None).unwrap();
-        backend.load(&Model::import(&network).unwrap()).unwrap();
-        backend
-            .stylize(&frame(&tensors["input"].data), &mut painted)
-            .unwrap();
         let expected = frame(&tensors["output"].data);
-        let pairs = painted.pixels.iter().zip(&expected.pixels);
-        let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(
-            largest <= Some(1),
-            "{}: differs by {largest:?}",
-            network.display()
-        );
-        assert_eq!(painted.pixels.len(), expected.pixels.len());
+        let model = Model::import(&network).unwrap();
+        for level in Level::all_supported() {
+            let mut painted = Frame::default();
+            let mut engine = Cpu::new(None, Some(level)).unwrap();
+            assert_eq!(engine.level(), level);
+            engine.load(&model).unwrap();
+            engine
+                .stylize(&frame(&tensors["input"].data), &mut painted)
+                .unwrap();
+            assert_eq!(painted.pixels.len(), expected.pixels.len());
+            let pairs = painted.pixels.iter().zip(&expected.pixels);
+            let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(
+                largest <= Some(1),
+                "{}: differs by {largest:?} at {level:?}",
+                network.display()
+            );
+        }
     }
 }

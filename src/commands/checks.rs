@@ -11,18 +11,19 @@ use crate::output::Existing;
 use crate::paint::Painter;
 
 /// What `--overwrite` asks for.
-pub(super) fn existing(args: &PaintArgs) -> Existing {
-    if args.overwrite {
-        Existing::Overwrite
-    } else {
-        Existing::Keep
+pub(super) fn existing(overwrite: bool) -> Existing {
+    match overwrite {
+        true => Existing::Overwrite,
+        false => Existing::Keep,
     }
 }
 
 /// Finds the model and loads it into the engine that the arguments ask for.
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     let model = Model::find(&args.model)?;
-    let mut backend = backend::open(args.device.into(), args.threads.map(usize::from))?;
+    let level = args.cpu_level.map(Into::into);
+    let threads = args.threads.map(usize::from);
+    let mut backend = backend::open(args.device.into(), threads, level)?;
     backend.load(&model)?;
     Ok(Painter::new(backend, args.strength, args.keep_colors))
 }

@@ -8,9 +8,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::checks::existing;
 use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
+use crate::output::Output;
 use crate::train::{self, End, Event, Job, Settings, Step, checkpoint, vgg};
 
 /// Steps between two lines of progress where there is no terminal.
@@ -125,11 +127,7 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
 
 /// Fails for a place that cannot be written, before hours of work went into what belongs there.
 fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
-    let existing = match overwrite {
-        true => crate::output::Existing::Overwrite,
-        false => crate::output::Existing::Keep,
-    };
-    crate::output::Output::create(place, existing).map(drop)
+    Output::create(place, existing(overwrite)).map(drop)
 }
 
 /// A bar on a terminal, a line now and then elsewhere; both on stderr.
