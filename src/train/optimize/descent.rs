@@ -106,7 +106,10 @@ impl Descent {
                     content, style, tv, ..
                 } = search.sample.details;
                 let numbers = [content, style, tv, search.sample.value];
-                texts.insert("losses".to_string(), numbers.map(|n| n.to_string()).join(" "));
+                texts.insert(
+                    "losses".to_string(),
+                    numbers.map(|n| n.to_string()).join(" "),
+                );
                 tensors.insert("gradient".to_string(), flat(&search.sample.gradient));
                 for (i, (moved, changed)) in search.history.iter().enumerate() {
                     tensors.insert(format!("moved.{i}"), flat(moved));

@@ -6,7 +6,6 @@
 
 mod descent;
 mod lbfgs;
-mod lettering;
 pub mod objective;
 mod scales;
 mod settings;
@@ -152,7 +151,10 @@ pub fn optimize(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Re
     let Some(frame) = result else {
         return Ok(End::Stopped(Some(place)));
     };
-    for place in [Some(&job.output), job.preview.as_ref()].into_iter().flatten() {
+    for place in [Some(&job.output), job.preview.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         picture::write(place, &frame, Existing::Overwrite)?;
     }
     if place.exists() {
@@ -212,7 +214,10 @@ impl Scene {
     /// The picture that gives the result its shape: the content, else the first style.
     fn original(&self) -> Result<&Frame> {
         let style = self.styles.first().map(|(style, _)| style);
-        self.content.as_ref().or(style).context("no picture is given")
+        self.content
+            .as_ref()
+            .or(style)
+            .context("no picture is given")
     }
 
     /// A text that differs for other pictures or weights.
@@ -295,11 +300,7 @@ impl Scene {
 
     /// Content and styles as they are looked at beside a picture of `scale`.
     #[allow(clippy::type_complexity)]
-    fn at(
-        &self,
-        scale: &Scale,
-        style_scale: f64,
-    ) -> Result<(Option<Tensor>, Vec<(Tensor, f64)>)> {
+    fn at(&self, scale: &Scale, style_scale: f64) -> Result<(Option<Tensor>, Vec<(Tensor, f64)>)> {
         let content = self.content.as_ref().map(|content| {
             let content = picture::resize(content, scale.width, scale.height);
             to_tensor(&content, &self.device)

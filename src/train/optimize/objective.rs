@@ -310,7 +310,10 @@ impl Parts {
             Kind::Content => features.clone(),
             Kind::Style => (gram(features)? * strip.share())?, // a mean over positions
         };
-        let parts = &mut self.0.entry(layer.to_string()).or_insert((kind, Vec::new()));
+        let parts = &mut self
+            .0
+            .entry(layer.to_string())
+            .or_insert((kind, Vec::new()));
         parts.1.push(part);
         Ok(())
     }

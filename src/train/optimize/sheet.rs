@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use super::lettering::{self, LINE_HEIGHT};
 use super::{End, Event, Job, Scene, Settings, Step, scales};
 use crate::frame::Frame;
 use crate::media::picture;
 use crate::output::Existing;
+use crate::text;
 
 /// Longer side of a picture on the sheet when no size is asked for, in pixels.
 const USUAL: usize = 256;
@@ -19,6 +19,12 @@ const COLUMNS: usize = 5;
 
 /// White around pictures, in pixels.
 const GAP: usize = 8;
+
+/// Size of the dots of letters, in pixels.
+const DOT: usize = 2;
+
+/// Colour of letters.
+const INK: [u8; 3] = [0; 3];
 
 /// One picture of a contact sheet.
 #[derive(Clone, Debug)]
@@ -84,8 +90,9 @@ pub fn contact_sheet(
 
 /// Pictures of one size in rows, each with its words below.
 fn lay_out(pictures: &[(String, Frame)]) -> Frame {
+    let line = text::height("x", DOT);
     let (width, height) = match pictures.first() {
-        Some((_, frame)) => (frame.width + GAP, frame.height + LINE_HEIGHT + GAP),
+        Some((_, frame)) => (frame.width + GAP, frame.height + line + GAP),
         None => return Frame::default(),
     };
     let columns = pictures.len().min(COLUMNS);
@@ -99,7 +106,8 @@ fn lay_out(pictures: &[(String, Frame)]) -> Frame {
             let at = ((top + y) * sheet.width + left) * 3;
             sheet.pixels[at..at + row.len()].copy_from_slice(row);
         }
-        lettering::write(&mut sheet, left, top + frame.height + GAP / 2, words);
+        let below = top + frame.height + GAP / 2;
+        text::draw(&mut sheet, left, below, DOT, INK, words);
     }
     sheet
 }
@@ -127,7 +135,7 @@ mod tests {
         };
         let sheet = lay_out(&[1, 2, 3, 4, 5, 6].map(picture));
         assert_eq!(sheet.width, 5 * 48 + 8);
-        assert_eq!(sheet.height, 2 * (30 + LINE_HEIGHT + 8) + 8);
+        assert_eq!(sheet.height, 2 * (30 + 18 + 8) + 8);
         for value in 1..=6u8 {
             let found = sheet.pixels.iter().filter(|pixel| **pixel == value);
             assert_eq!(found.count(), 40 * 30 * 3);
