@@ -1,5 +1,7 @@
 //! The command line as types: what can be typed, and the words that explain it. No input or output.
 
+mod optimize;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,7 @@ use crate::backend::Device;
 use crate::kernels::Level;
 use crate::model::Precision;
 use crate::network::Width;
+pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
 
 /// Turns a video file or a picture into a painting, and learns new styles.
 #[derive(Debug, Parser)]
@@ -28,6 +31,8 @@ pub enum Command {
     Image(ImageArgs),
     /// Learn a new style from one painting
     Train(Box<TrainArgs>),
+    /// Paint one picture after other pictures, pixel by pixel: slow, the best quality
+    Optimize(Box<OptimizeArgs>),
     /// List, inspect, import and export models
     Models(ModelsArgs),
     /// Check an engine against the reference, then time it

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::backend;
 use crate::cli::PaintArgs;
 use crate::model::Model;
-use crate::output::Existing;
+use crate::output::{Existing, Output};
 use crate::paint::Painter;
 
 /// What `--overwrite` asks for.
@@ -16,6 +16,22 @@ pub(super) fn existing(overwrite: bool) -> Existing {
         true => Existing::Overwrite,
         false => Existing::Keep,
     }
+}
+
+/// Fails for a place that cannot be written, before hours of work went into what belongs there.
+pub(super) fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
+    Output::create(place, existing(overwrite)).map(drop)
+}
+
+/// Sets the number of threads of everything that follows, once.
+pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::from(threads))
+        .build_global()
+        .context("could not set the number of threads")
 }
 
 /// Finds the model and loads it into the engine that the arguments ask for.

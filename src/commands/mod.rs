@@ -4,6 +4,8 @@ pub mod bench;
 mod checks;
 mod image;
 mod models;
+mod optimize;
+mod progress;
 mod train;
 #[cfg(feature = "video")]
 mod video;
@@ -45,6 +47,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Image(args) => image::run(args, &STOP),
         Command::Models(args) => models::run(args),
         Command::Train(args) => train::run(args, &STOP),
+        Command::Optimize(args) => optimize::run(args, &STOP),
         Command::Bench(args) => bench::run(args),
     }
 }
