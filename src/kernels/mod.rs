@@ -2,7 +2,8 @@
 //!
 //! Two shapes of matrix product carry everything: [`gemm`] (packed and blocked, its right side read
 //! through a [`PanelSource`], which makes convolution an implicit product) and [`dots`] (both sides
-//! contiguous along the sum: weight gradients, Gram matrices). Each level (plain Rust, AVX2 with
+//! contiguous along the sum: weight gradients, Gram matrices). [`WinogradKernel`] spares 3x3
+//! convolutions three quarters of their products. Each level (plain Rust, AVX2 with
 //! FMA, AVX-512) is one file behind the trait `Kernel`. Work is spread over rayon's current pool:
 //! `ThreadPool::install` around a call bounds its threads. No framework's types appear here.
 
@@ -17,6 +18,7 @@ mod generic;
 mod level;
 mod micro;
 mod share;
+mod tiles;
 mod transforms;
 mod winograd;
 

@@ -11,9 +11,10 @@ use rayon::prelude::*;
 use super::convolution::Padding;
 use super::gemm::Epilogue;
 use super::level::{Level, WithKernel};
-use super::micro::{Kernel, Start, Tile, Vector};
+use super::micro::{Kernel, Start, Tile};
 use super::share::{Line, Shared, with_buffer};
-use super::transforms::{self, OUTPUTS, POINTS};
+use super::tiles::{Grid, Pictures, Planes, Results, Scratch};
+use super::transforms::{self, POINTS};
 
 /// Products of a tile.
 const PRODUCTS: usize = POINTS * POINTS;
@@ -27,30 +28,12 @@ const CACHED: usize = 512 << 10;
 /// transformed.
 const GROUP: usize = 4;
 
-/// Most lanes of a register tile, and of a vector.
-const WIDTH: usize = 48;
-const LANES: usize = 16;
-
-/// Values of a line of tiles before the transform, with room for whole vectors.
-const LINE: usize = 4 * (WIDTH + LANES);
-
 /// A transformed and packed kernel.
 pub struct WinogradKernel {
     level: Level,
     outputs: usize,
     channels: usize,
     lines: Vec<Line>, // panels of outputs x products x channels x outputs of a panel
-}
-
-/// Sizes of what is convolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
-    height: usize,
-    width: usize,
-    out_height: usize,
-    out_width: usize,
-    tile_rows: usize,
-    tile_columns: usize,
 }
 
 impl WinogradKernel {
@@ -68,44 +51,44 @@ impl WinogradKernel {
     }
 
     /// Convolves pictures (batch x channels x `height` x `width`) with at most 2 values of padding
-    /// into `result` (batch x outputs x (`height` + 2 pad - 2) x (`width` + 2 pad - 2)).
+    /// into `result` (batch x outputs x (`height` + 2 pad - 2) x (`width` + 2 pad - 2)). Where a
+    /// `gate` of the pictures' shape is not positive, they count as 0.
     pub fn convolve(
         &self,
         input: &[f32],
+        gate: Option<&[f32]>,
         (height, width): (usize, usize),
         padding: Padding,
         epilogue: Epilogue,
         result: &mut [f32],
     ) {
-        let pad = padding.size();
-        assert!(pad <= 2 && height.min(width) + 2 * pad >= 3, "sizes");
-        let (out_height, out_width) = (height + 2 * pad - 2, width + 2 * pad - 2);
-        let sizes = Sizes {
-            height,
-            width,
-            out_height,
-            out_width,
-            tile_rows: out_height.div_ceil(OUTPUTS),
-            tile_columns: out_width.div_ceil(OUTPUTS),
-        };
-        let picture = self.outputs * out_height * out_width;
+        let grid = Grid::new(height, width, padding);
+        let picture = self.outputs * grid.out_height * grid.out_width;
         if picture == 0 || result.is_empty() {
             return;
         }
         let batch = result.len() / picture;
         assert_eq!(result.len(), batch * picture, "result of a convolution");
         assert_eq!(input.len(), batch * self.channels * height * width, "input");
+        assert!(gate.is_none_or(|gate| gate.len() == input.len()), "gate");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), self.outputs, "bias of a convolution");
         }
         self.level.with_kernel(Convolve {
             kernel: self,
-            input,
-            padding,
-            sizes,
-            tiles: batch * sizes.tile_rows * sizes.tile_columns,
-            epilogue,
-            result: Shared::new(result),
+            pictures: Pictures {
+                values: input,
+                gate,
+                channels: self.channels,
+                grid,
+            },
+            results: Results {
+                values: Shared::new(result),
+                epilogue,
+                channels: self.outputs,
+                grid,
+            },
+            tiles: batch * grid.tile_rows * grid.tile_columns,
         });
     }
 }
@@ -152,12 +135,9 @@ impl WithKernel for PackKernel<'_> {
 
 struct Convolve<'a> {
     kernel: &'a WinogradKernel,
-    input: &'a [f32],
-    padding: Padding,
-    sizes: Sizes,
+    pictures: Pictures<'a>,
+    results: Results<'a>,
     tiles: usize, // of the whole batch
-    epilogue: Epilogue<'a>,
-    result: Shared,
 }
 
 /// Where the work of a block is done.
@@ -183,7 +163,6 @@ impl WithKernel for Convolve<'_> {
     type Output = ();
 
     fn run<K: Kernel>(self) {
-        assert!(K::WIDTH <= WIDTH && K::LANES <= LANES);
         let threads = rayon::current_num_threads();
         let panels = self.tiles.div_ceil(K::WIDTH);
         if panels < 2 * threads && threads > 1 {
@@ -207,37 +186,12 @@ impl WithKernel for Convolve<'_> {
     }
 }
 
-/// A block's memory: for each point panels x channels x lanes of inputs, outputs x panels x lanes
-/// of products. A line more between points keeps them from falling on the same cache sets.
+/// A block's memory: at each point panels x channels x lanes of inputs, and outputs x panels x lanes
+/// of products.
 struct Memory {
-    inputs: Shared,
-    input_pitch: usize,
-    products: Shared,
-    product_pitch: usize,
+    inputs: Planes,
+    products: Planes,
     panels: usize,
-}
-
-/// Tiles before the transform in one direction, and before that in the other.
-struct Scratch {
-    lines: [[f32; LINE]; POINTS],
-    phases: [[[f32; LINE / 4]; 4]; POINTS],
-}
-
-impl Scratch {
-    const EMPTY: Self = Self {
-        lines: [[0.0; LINE]; POINTS],
-        phases: [[[0.0; LINE / 4]; 4]; POINTS],
-    };
-}
-
-/// Neighbouring tiles of one row of a picture, `at` lanes into a panel.
-#[derive(Clone, Copy)]
-struct Run {
-    at: usize,
-    count: usize,
-    picture: usize,
-    row: usize,
-    column: usize,
 }
 
 impl Convolve<'_> {
@@ -246,6 +200,7 @@ impl Convolve<'_> {
         let channels = self.kernel.channels;
         let outputs = self.kernel.outputs.div_ceil(K::ROWS); // counted in panels
         let panels = tiles.len().div_ceil(K::WIDTH);
+        // A line more between points keeps them from falling on the same cache sets.
         let input_pitch = panels * channels * K::WIDTH + Line::VALUES;
         let cached = size_of::<f32>() * PRODUCTS * input_pitch <= CACHED;
         let group = match spread {
@@ -265,18 +220,27 @@ impl Convolve<'_> {
         with_buffer(PRODUCTS * (input_pitch + product_pitch), |buffer| {
             let (inputs, products) = buffer.split_at_mut(PRODUCTS * input_pitch);
             let memory = Memory {
-                inputs: Shared::new(inputs),
-                input_pitch,
-                products: Shared::new(products),
-                product_pitch,
+                inputs: Planes::new(inputs, input_pitch),
+                products: Planes::new(products, product_pitch),
                 panels,
             };
+            let panels = tiles.clone().step_by(K::WIDTH).enumerate();
+            let panels = panels.map(|(i, start)| (i, start..(start + K::WIDTH).min(tiles.end)));
             spread.each(pieces, |piece| {
-                let channels = part(piece, pieces, 0..channels);
-                // SAFETY: the CPU has the instructions of the kernel this is run with.
-                unsafe {
-                    K::vectorize(|| self.transform_inputs::<K>(&memory, tiles.clone(), channels));
-                }
+                // SAFETY: the CPU has the instructions of the kernel this is run with; each channel
+                // has lanes of its own.
+                let work = || unsafe {
+                    let mut scratch = Scratch::EMPTY;
+                    for channel in part(piece, pieces, 0..channels) {
+                        for (i, tiles) in panels.clone() {
+                            let to = (i * channels + channel) * K::WIDTH;
+                            let (pictures, planes) = (&self.pictures, &memory.inputs);
+                            pictures.transform::<K>(tiles, channel, &mut scratch, planes, to);
+                        }
+                    }
+                };
+                // SAFETY: as above.
+                unsafe { K::vectorize(work) };
             });
             for first in (0..outputs).step_by(group) {
                 let group = first..(first + group).min(outputs);
@@ -286,91 +250,21 @@ impl Convolve<'_> {
                 });
                 let rows = first * K::ROWS..(group.end * K::ROWS).min(self.kernel.outputs);
                 spread.each(pieces, |piece| {
-                    let rows = part(piece, pieces, rows.clone());
-                    let first = first * K::ROWS;
+                    // SAFETY: as above, for the output channels.
+                    let work = || unsafe {
+                        for row in part(piece, pieces, rows.clone()) {
+                            for (i, tiles) in panels.clone() {
+                                let from = ((row - first * K::ROWS) * memory.panels + i) * K::WIDTH;
+                                let results = &self.results;
+                                results.transform::<K>(tiles, row, &memory.products, from);
+                            }
+                        }
+                    };
                     // SAFETY: as above.
-                    unsafe {
-                        K::vectorize(|| {
-                            self.transform_outputs::<K>(&memory, tiles.clone(), first, rows);
-                        });
-                    }
+                    unsafe { K::vectorize(work) };
                 });
             }
         });
-    }
-
-    /// The runs that `tiles` consist of, at most a panel.
-    #[inline(always)]
-    fn runs(&self, tiles: Range<usize>, mut work: impl FnMut(Run)) {
-        let Sizes {
-            tile_rows,
-            tile_columns,
-            ..
-        } = self.sizes;
-        let mut tile = tiles.start;
-        while tile < tiles.end {
-            let (row, column) = (tile / tile_columns, tile % tile_columns);
-            let count = (tile_columns - column).min(tiles.end - tile);
-            work(Run {
-                at: tile - tiles.start,
-                count,
-                picture: row / tile_rows,
-                row: row % tile_rows,
-                column,
-            });
-            tile += count;
-        }
-    }
-
-    #[inline(always)]
-    fn transform_inputs<K: Kernel>(
-        &self,
-        memory: &Memory,
-        tiles: Range<usize>,
-        channels: Range<usize>,
-    ) {
-        let mut scratch = Scratch::EMPTY;
-        for (panel, start) in tiles.clone().step_by(K::WIDTH).enumerate() {
-            let end = (start + K::WIDTH).min(tiles.end);
-            for channel in channels.clone() {
-                let to = (panel * self.kernel.channels + channel) * K::WIDTH;
-                self.runs(start..end, |run| {
-                    self.read_lines(run, channel, &mut scratch.lines);
-                    // SAFETY: the CPU has the instructions; this channel's lanes are this
-                    // thread's alone.
-                    unsafe { transform_run::<K>(run.count, &mut scratch, memory, to + run.at) };
-                });
-            }
-        }
-    }
-
-    /// Reads the six lines that a run's tiles stand on, with padding. What lies beyond the padding
-    /// belongs to outputs beyond the picture.
-    #[inline(always)]
-    fn read_lines(&self, run: Run, channel: usize, lines: &mut [[f32; LINE]; POINTS]) {
-        let Sizes { height, width, .. } = self.sizes;
-        let pad = self.padding.size();
-        let plane = (run.picture * self.kernel.channels + channel) * height;
-        let place = |position: usize, size: usize| match position < size + 2 * pad {
-            true => self.padding.place(position, size),
-            false => None,
-        };
-        let first = run.column * OUTPUTS;
-        let length = (run.count + 1) * OUTPUTS;
-        let before = pad.saturating_sub(first);
-        let inside = (pad + width - first).min(length);
-        for (y, line) in lines.iter_mut().enumerate() {
-            let line = &mut line[..length];
-            let Some(y) = place(run.row * OUTPUTS + y, height) else {
-                line.fill(0.0);
-                continue;
-            };
-            let row = &self.input[(plane + y) * width..][..width];
-            line[before..inside].copy_from_slice(&row[first + before - pad..][..inside - before]);
-            for x in (0..before).chain(inside..length) {
-                line[x] = place(first + x, width).map_or(0.0, |x| row[x]);
-            }
-        }
     }
 
     /// Multiplies the tiles' inputs at one point with the kernels of some panels of outputs.
@@ -390,14 +284,14 @@ impl Convolve<'_> {
             let a = &values[(output * PRODUCTS + point) * kernel..][..channels * K::ROWS];
             let row = (output - first) * K::ROWS;
             for panel in 0..memory.panels {
-                let b = point * memory.input_pitch + panel * channels * K::WIDTH;
-                let c = point * memory.product_pitch + row * pitch + panel * K::WIDTH;
+                let b = point * memory.inputs.pitch + panel * channels * K::WIDTH;
+                let c = point * memory.products.pitch + row * pitch + panel * K::WIDTH;
                 let lanes = (tiles - panel * K::WIDTH).min(K::WIDTH);
                 let tile = Tile {
                     depth: channels,
                     a: a.as_ptr(),
-                    b: memory.inputs.at(b),
-                    c: memory.products.at(c),
+                    b: memory.inputs.values.at(b),
+                    c: memory.products.values.at(c),
                     pitch,
                     start: Start::Zero,
                     relu: false,
@@ -405,146 +299,6 @@ impl Convolve<'_> {
                 // SAFETY: the memory has room for whole panels of lanes and outputs; no other
                 // thread has these products.
                 unsafe { K::tile(K::ROWS, lanes.div_ceil(K::LANES), &tile) };
-            }
-        }
-    }
-
-    /// Makes the output channels `rows` from products, whose first row is `first`.
-    #[inline(always)]
-    fn transform_outputs<K: Kernel>(
-        &self,
-        memory: &Memory,
-        tiles: Range<usize>,
-        first: usize,
-        rows: Range<usize>,
-    ) {
-        let sizes = self.sizes;
-        let mut lines = [[0.0; LINE]; OUTPUTS];
-        for row in rows {
-            let bias = self.epilogue.bias.map_or(0.0, |bias| bias[row]);
-            for (panel, start) in tiles.clone().step_by(K::WIDTH).enumerate() {
-                let end = (start + K::WIDTH).min(tiles.end);
-                let at = ((row - first) * memory.panels + panel) * K::WIDTH;
-                for lane in (0..end - start).step_by(K::LANES) {
-                    let from = memory.products.at(at + lane);
-                    let pitch = memory.product_pitch;
-                    // SAFETY: the CPU has the instructions; every point has whole panels.
-                    unsafe {
-                        transform_products::<K>(from, pitch, bias, self.epilogue.relu, |y| {
-                            lines[y][4 * lane..].as_mut_ptr()
-                        });
-                    }
-                }
-                self.runs(start..end, |run| {
-                    let x = run.column * OUTPUTS;
-                    let count = (OUTPUTS * run.count).min(sizes.out_width - x);
-                    let y = run.row * OUTPUTS;
-                    let plane = (run.picture * self.kernel.outputs + row) * sizes.out_height;
-                    for (y, line) in (y..sizes.out_height).zip(&lines) {
-                        let start = (plane + y) * sizes.out_width + x;
-                        let to = self.result.at(start);
-                        self.result.at(start + count - 1);
-                        // SAFETY: inside the result; this row's tiles are this thread's alone.
-                        unsafe { std::slice::from_raw_parts_mut(to, count) }
-                            .copy_from_slice(&line[OUTPUTS * run.at..][..count]);
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// Transforms `count` tiles that lie in the lines to lanes from `to` on, at every point.
-///
-/// # Safety
-/// The CPU has the kernel's instructions; the lanes are within the memory, and nobody else's.
-#[inline(always)]
-unsafe fn transform_run<K: Kernel>(
-    count: usize,
-    scratch: &mut Scratch,
-    memory: &Memory,
-    to: usize,
-) {
-    let Scratch { lines, phases } = scratch;
-    let at = |values: &[f32], index: usize| values.as_ptr().wrapping_add(index);
-    // SAFETY: `count` is at most a panel, for which lines and phases have room in whole vectors.
-    unsafe {
-        for x in (0..(count + 1) * OUTPUTS).step_by(K::LANES) {
-            let mut column = [K::Vector::splat(0.0); POINTS];
-            for (value, line) in column.iter_mut().zip(lines.iter()) {
-                *value = K::Vector::load(at(line, x));
-            }
-            for (value, line) in transforms::input(column).into_iter().zip(lines.iter_mut()) {
-                value.store(line.as_mut_ptr().wrapping_add(x));
-            }
-        }
-        for (line, phases) in lines.iter().zip(phases.iter_mut()) {
-            for tile in (0..count).step_by(K::LANES) {
-                let from = |v: usize| K::Vector::load(at(line, 4 * tile + v * K::LANES));
-                let fourths = K::Vector::split_fourths([from(0), from(1), from(2), from(3)]);
-                for (phase, values) in phases.iter_mut().zip(fourths) {
-                    values.store(phase.as_mut_ptr().wrapping_add(tile));
-                }
-            }
-            // The last tile reaches into a fourth that no vector may have held.
-            (phases[0][count], phases[1][count]) = (line[4 * count], line[4 * count + 1]);
-        }
-        for (y, phases) in phases.iter().enumerate() {
-            for tile in (0..count).step_by(K::LANES) {
-                let from = |phase: usize, tile: usize| K::Vector::load(at(&phases[phase], tile));
-                let row = transforms::input([
-                    from(0, tile),
-                    from(1, tile),
-                    from(2, tile),
-                    from(3, tile),
-                    from(0, tile + 1),
-                    from(1, tile + 1),
-                ]);
-                for (x, value) in row.into_iter().enumerate() {
-                    let point = y * POINTS + x;
-                    let to = memory.inputs.at(point * memory.input_pitch + to + tile);
-                    match count - tile {
-                        rest if rest < K::LANES => value.store_first(rest, to),
-                        _ => value.store(to),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Makes a vector of tiles' outputs: four vectors for each of four rows, written where `row` says.
-///
-/// # Safety
-/// The CPU has the kernel's instructions; `from` has a vector at each point, a row room for four.
-#[inline(always)]
-unsafe fn transform_products<K: Kernel>(
-    from: *const f32,
-    pitch: usize,
-    bias: f32,
-    relu: bool,
-    mut row: impl FnMut(usize) -> *mut f32,
-) {
-    // SAFETY: the caller vouches for the instructions and the memory.
-    unsafe {
-        let mut half = [[K::Vector::splat(0.0); POINTS]; OUTPUTS];
-        for x in 0..POINTS {
-            let mut column = [K::Vector::splat(0.0); POINTS];
-            for (y, value) in column.iter_mut().enumerate() {
-                *value = K::Vector::load(from.wrapping_add((y * POINTS + x) * pitch));
-            }
-            for (half, value) in half.iter_mut().zip(transforms::output(column)) {
-                half[x] = value;
-            }
-        }
-        let bias = K::Vector::splat(bias);
-        // In this order of arguments NaN stays NaN.
-        let least = K::Vector::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
-        for (y, half) in half.into_iter().enumerate() {
-            let fourths = transforms::output(half).map(|value| least.max(value.add(bias)));
-            let to = row(y);
-            for (v, values) in K::Vector::join_fourths(fourths).into_iter().enumerate() {
-                values.store(to.wrapping_add(v * K::LANES));
             }
         }
     }

@@ -159,10 +159,11 @@ impl Kernel {
         }
     }
 
-    /// Convolves `x` to `outputs` channels.
+    /// Convolves `x`, taken as 0 where `gate` is not positive, to `outputs` channels.
     fn convolve(
         &self,
         x: &[f32],
+        gate: Option<&[f32]>,
         outputs: usize,
         geometry: &Geometry,
         epilogue: Epilogue,
@@ -173,14 +174,16 @@ impl Kernel {
         let mut y = vec![0.0; batch * outputs * height * width];
         match self {
             Self::Packed(left) => {
+                let x = gate.map_or(Cow::Borrowed(x), |gate| Cow::Owned(masked(x, gate)));
                 let patches = Patches {
-                    input: x,
+                    input: &x,
                     geometry: g,
                 };
                 gemm(left, &patches, height * width, epilogue, &mut y);
             }
             Self::Winograd(kernel) => {
-                kernel.convolve(x, (g.height, g.width), g.padding, epilogue, &mut y);
+                let size = (g.height, g.width);
+                kernel.convolve(x, gate, size, g.padding, epilogue, &mut y);
             }
         }
         y
@@ -209,7 +212,7 @@ impl CustomOp3 for Convolution {
         let (outputs, geometry) = (self.outputs, &self.geometry);
         let kernel = &self.kernels.forward;
         let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry));
-        let y = kernel.convolve(values(x, x_layout)?, outputs, geometry, epilogue);
+        let y = kernel.convolve(values(x, x_layout)?, None, outputs, geometry, epilogue);
         let (height, width) = self.geometry.output();
         let shape = (x_layout.dims()[0], self.outputs, height, width);
         Ok((CpuStorage::F32(y), shape.into()))
@@ -223,15 +226,23 @@ impl CustomOp3 for Convolution {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        // Only the picture's gradient can take ReLU on its way.
+        let gated =
+            self.relu && !weight.track_op() && !bias.track_op() && self.geometry.stride == 1;
         read(grad, |grad| {
-            let upstream = if self.relu {
+            let upstream = if self.relu && !gated {
                 Cow::Owned(read(y, |y| Ok(masked(grad, y)))?)
             } else {
                 Cow::Borrowed(grad)
             };
             let x_grad = match x.track_op() {
                 true => Some(tensor_like(
-                    read(weight, |weight| Ok(self.input_gradient(weight, &upstream)))?,
+                    read(weight, |weight| {
+                        read(y, |y| {
+                            let gate = gated.then_some(y);
+                            Ok(self.input_gradient(weight, &upstream, gate))
+                        })
+                    })?,
                     x,
                 )?),
                 false => None,
@@ -254,8 +265,9 @@ impl CustomOp3 for Convolution {
 
 impl Convolution {
     /// The gradient of the input: the convolution of the upstream gradient, pulled apart by the
-    /// stride, with the turned kernel; then the padding is folded back.
-    fn input_gradient(&self, weight: &[f32], upstream: &[f32]) -> Vec<f32> {
+    /// stride, with the turned kernel; then the padding is folded back. With stride 1 the upstream
+    /// gradient can be cut to 0 where `gate` is not positive.
+    fn input_gradient(&self, weight: &[f32], upstream: &[f32], gate: Option<&[f32]>) -> Vec<f32> {
         let g = &self.geometry;
         let (height, width) = g.output();
         let pad = g.padding.size();
@@ -288,7 +300,7 @@ impl Convolution {
             let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
             Kernel::new(&turned, g.channels, &back)
         });
-        let gradient = kernel.convolve(&upstream, g.channels, &back, Epilogue::default());
+        let gradient = kernel.convolve(&upstream, gate, g.channels, &back, Epilogue::default());
         if matches!(g.padding, Padding::Zero(_)) || pad == 0 {
             return gradient;
         }
