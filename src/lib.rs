@@ -10,8 +10,8 @@
 //! The layer rule: `commands` use `pipeline`, which uses the traits of `media` and `backend`;
 //! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
-//! uses `kernels` (plain slices, no framework). Arrows never go up; `media` and `backend` do not
-//! know each other.
+//! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, has its
+//! own. Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;
