@@ -185,3 +185,19 @@ fn a_convolution_refuses_what_does_not_fit() {
     let message = refused((1, 2, 7, 7), 1, Padding::Zero(1));
     assert!(message.contains("smaller than the kernel"), "{message}");
 }
+
+#[test]
+fn average_pooling_matches_pytorch() {
+    // x = torch.arange(15.).pow(2).view(1, 1, 3, 5).requires_grad_()
+    // y = F.avg_pool2d(x, 2); (y * y).sum().backward(); y, x.grad
+    let x: Vec<f32> = (0..15).map(|i| (i * i) as f32).collect();
+    let x = Var::from_vec(x, (1, 1, 3, 5), &Device::Cpu).unwrap();
+    let y = ops::average_pool2(&x).unwrap();
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(flat(&y), [15.5, 31.5]);
+    let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let expected = [
+        7.75, 7.75, 15.75, 15.75, 0.0, 7.75, 7.75, 15.75, 15.75, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    ];
+    assert_eq!(flat(gradients.get(&x).unwrap()), expected);
+}

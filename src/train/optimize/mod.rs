@@ -4,7 +4,7 @@
 //! With one of the two losses alone it shows what layers keep of a picture. Nothing is printed: what
 //! happens is told as [`Event`]s.
 
-mod descent;
+pub mod descent;
 mod lbfgs;
 pub mod objective;
 mod scales;

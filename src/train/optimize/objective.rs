@@ -20,6 +20,9 @@ use crate::ops::gram;
 /// then keeps less than 3 GB. The first block of a picture of 1 megapixel has as many.
 const MOST_FEATURES: usize = 1 << 26;
 
+/// A strip has this part of them: few enough for little memory, enough for little overlap.
+const STRIP: usize = 4;
+
 /// Mean squares of Gram matrices and features below which losses are no longer taken relative to
 /// them, but to this: pictures of one colour have next to nothing in deep layers. Those of paintings
 /// are above 100 times as large.
@@ -218,7 +221,8 @@ impl<'a> Objective<'a> {
     /// As [`Objective::descend`], in two passes over the strips of the block.
     fn descend_in_strips(&self, block: usize, x: &Tensor, losses: &mut Losses) -> Result<Tensor> {
         let mut grams = Parts::default();
-        let pooled = pass(self.vgg, block, x, |strip, features| {
+        let strips = Strip::all(self.vgg, block, x, self.most_features / STRIP)?;
+        let pooled = pass(self.vgg, block, x, &strips, |strip, features| {
             for goal in &self.goals {
                 let Some(features) = features.get(&goal.layer) else {
                     continue;
@@ -246,7 +250,7 @@ impl<'a> Objective<'a> {
         }
 
         let mut gradient = x.zeros_like()?;
-        for strip in Strip::all(self.vgg, block, x)? {
+        for strip in &strips {
             let input = Var::from_tensor(&strip.take(x)?)?;
             let features = strip.features(self.vgg, block, &input)?;
             let mut terms = Vec::new(); // their gradients are those of the losses
@@ -256,7 +260,7 @@ impl<'a> Objective<'a> {
                 };
                 let term = match (goal.kind, slopes.get(&goal.layer)) {
                     (Kind::Content, _) => {
-                        (goal.in_strip(&strip)?.loss(features)? * self.weights[0])?
+                        (goal.in_strip(strip)?.loss(features)? * self.weights[0])?
                     }
                     (Kind::Style, Some(slope)) => (gram(features)? * slope)?.sum_all()?,
                     (Kind::Style, None) => continue,
@@ -352,7 +356,8 @@ fn see(
         return Ok(seen);
     }
     let mut parts = Parts::default();
-    let pooled = pass(vgg, first, x, |strip, features| {
+    let strips = Strip::all(vgg, first, x, most_features / STRIP)?;
+    let pooled = pass(vgg, first, x, &strips, |strip, features| {
         for name in names {
             if let Some(features) = features.get(name) {
                 parts.add(name, strip, kind, features)?;
@@ -376,12 +381,13 @@ fn pass(
     vgg: &Vgg19,
     block: usize,
     x: &Tensor,
+    strips: &[Strip],
     mut look: impl FnMut(&Strip, &BTreeMap<String, Tensor>) -> Result<()>,
 ) -> Result<Tensor> {
     let mut pooled = Vec::new();
-    for strip in Strip::all(vgg, block, x)? {
+    for strip in strips {
         let features = strip.features(vgg, block, &strip.take(x)?)?;
-        look(&strip, &features)?;
+        look(strip, &features)?;
         let last = features.last_key_value().context("a block has no layer")?;
         pooled.push(vgg.pool(last.1)?);
     }

@@ -76,16 +76,17 @@ pub fn plan(
 }
 
 /// A style picture as it is looked at beside a picture of `scale`: its longer side is that of the
-/// picture times `part`. Fails where that leaves too narrow a strip.
+/// picture times `part`, its shorter one at least 32 pixels. Fails where that is too long.
 pub fn style_at(style: &Frame, scale: &Scale, part: f64) -> Result<Frame> {
-    let long = style.width.max(style.height).max(1) as f64;
-    let factor = scale.width.max(scale.height) as f64 * part / long;
+    let (long, short) = (style.width.max(style.height), style.width.min(style.height));
+    let wanted = scale.width.max(scale.height) as f64 * part / long.max(1) as f64;
+    let factor = wanted.max(SHORTEST as f64 / short.max(1) as f64);
     let scaled = |length: usize| (length as f64 * factor).round() as usize;
     let (width, height) = (scaled(style.width), scaled(style.height));
+    let most = LONGEST as f64 * part.max(1.0);
     ensure!(
-        width.min(height) >= SHORTEST,
-        "a style of {}x{} is looked at as {width}x{height}, too narrow (at least {SHORTEST}): \
-         choose another, or a larger --size or --style-scale",
+        width.max(height) as f64 <= most,
+        "a style of {}x{} is too narrow: cut it nearer to a square",
         style.width,
         style.height
     );
@@ -126,6 +127,25 @@ mod tests {
             sizes(&settings, 3000, 2000),
             [(90, 60, 400), (180, 120, 200)]
         );
+    }
+
+    #[test]
+    fn styles_follow_the_size_of_the_picture_but_are_never_too_small_to_see() {
+        let scale = Scale {
+            width: 100,
+            height: 75,
+            steps: 1,
+        };
+        let size = |width, height, part| {
+            let style = style_at(&Frame::new(width, height), &scale, part)?;
+            Ok::<_, anyhow::Error>((style.width, style.height))
+        };
+        assert_eq!(size(400, 300, 1.0).unwrap(), (100, 75));
+        assert_eq!(size(400, 300, 0.5).unwrap(), (50, 38));
+        assert_eq!(size(400, 300, 0.1).unwrap(), (43, 32));
+        assert_eq!(size(8, 8, 1.0).unwrap(), (100, 100));
+        let error = size(8, 640, 1.0).unwrap_err().to_string();
+        assert!(error.contains("too narrow"), "{error}");
     }
 
     #[test]

@@ -11,10 +11,6 @@ use candle_core::Tensor;
 
 use super::super::vgg::Vgg19;
 
-/// Features of one layer that a strip has, about: few enough for little memory, enough for little
-/// overlap.
-const STRIP_FEATURES: usize = 1 << 24;
-
 /// Features of each layer of a block with the input `x`.
 pub fn features_of(vgg: &Vgg19, block: usize, x: &Tensor) -> Result<usize> {
     let (_, _, height, width) = x.dims4()?;
@@ -30,10 +26,10 @@ pub struct Strip {
 }
 
 impl Strip {
-    /// The strips of the input `x` of a block.
-    pub fn all(vgg: &Vgg19, block: usize, x: &Tensor) -> Result<Vec<Self>> {
+    /// The strips of the input `x` of a block, of about `most` features a layer each.
+    pub fn all(vgg: &Vgg19, block: usize, x: &Tensor, most: usize) -> Result<Vec<Self>> {
         let (_, _, height, _) = x.dims4()?;
-        let wanted = features_of(vgg, block, x)?.div_ceil(STRIP_FEATURES);
+        let wanted = features_of(vgg, block, x)?.div_ceil(most.max(1));
         Ok(Self::cut(height, wanted, vgg.block(block).count()))
     }
 
