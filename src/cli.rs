@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Device;
 use crate::kernels::Level;
+#[cfg(feature = "webcam")]
+use crate::media::camera::PixelFormat;
 use crate::network::Width;
 
-/// Turns a video file or a picture into a painting, and learns new styles.
+/// Turns a webcam, a video file or a picture into a painting, and learns new styles.
 #[derive(Debug, Parser)]
 #[command(name = "repaint", version, max_term_width = 100)]
 pub struct Cli {
@@ -23,6 +25,9 @@ pub enum Command {
     /// Paint a video file: every frame painted, sound, timing and rotation kept
     #[cfg(feature = "video")]
     Video(VideoArgs),
+    /// Paint a webcam live in a window
+    #[cfg(all(feature = "video", feature = "webcam"))]
+    Webcam(WebcamArgs),
     /// Paint pictures
     Image(ImageArgs),
     /// Learn a new style from one painting
@@ -104,6 +109,63 @@ pub struct VideoArgs {
     /// Encoder preset, from ultrafast to veryslow
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
+}
+
+/// `repaint webcam`.
+#[derive(Args, Debug)]
+pub struct WebcamArgs {
+    /// Camera by its number, path or part of its name; or a video file, played as if it were live
+    #[arg(long, value_name = "CAMERA", default_value = "0")]
+    pub camera: String,
+    /// List the cameras and their modes
+    #[arg(long)]
+    pub list: bool,
+    /// Pixel format to ask the camera for; the one that suits size and rate best when not given
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub camera_format: Option<CameraFormatArg>,
+    /// How to paint.
+    #[command(flatten)]
+    pub paint: PaintArgs,
+    /// Frames a second to hold, by choosing the resolution of the painting, at most --size
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
+    pub fps: Option<u32>,
+    /// Exchange left and right, like a mirror
+    #[arg(long)]
+    pub mirror: bool,
+    /// Record the painting to this file (mp4, mkv, mov, webm)
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// V4L2 output device that other programs see as a camera, such as /dev/video10
+    #[arg(long, value_name = "DEVICE")]
+    pub virtual_camera: Option<PathBuf>,
+    /// Open no window
+    #[arg(long)]
+    pub headless: bool,
+    /// End after this many pictures
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// End after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<f64>,
+    /// Write frame rates, drops and latency to this file (JSON) at the end
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Folder for snapshots and recordings made by key; the current one when not given
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// `--camera-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CameraFormatArg {
+    /// JPEG pictures
+    Mjpeg,
+    /// YUV 4:2:2
+    Yuyv,
+    /// YUV 4:2:0
+    Nv12,
+    /// RGB or BGR
+    Rgb,
 }
 
 /// `repaint image`.
@@ -322,6 +384,18 @@ impl From<DeviceArg> for Device {
     }
 }
 
+#[cfg(feature = "webcam")]
+impl From<CameraFormatArg> for PixelFormat {
+    fn from(format: CameraFormatArg) -> Self {
+        match format {
+            CameraFormatArg::Mjpeg => Self::Mjpeg,
+            CameraFormatArg::Yuyv => Self::Yuyv,
+            CameraFormatArg::Nv12 => Self::Nv12,
+            CameraFormatArg::Rgb => Self::Rgb,
+        }
+    }
+}
+
 impl From<WidthArg> for Width {
     fn from(width: WidthArg) -> Self {
         match width {
@@ -350,6 +424,13 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     text.split_once('x')
         .and_then(|(width, height)| Some((side(width)?, side(height)?)))
         .ok_or_else(|| "expected a size from 1x1 to 32768x32768, such as 640x480".to_string())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
+        _ => Err("expected a number of seconds above 0".to_string()),
+    }
 }
 
 fn fraction(text: &str) -> Result<f32, String> {
