@@ -10,7 +10,7 @@ mod stats;
 mod styles;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,7 +105,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let settings = Settings {
         frames: args.frames,
         duration: args.duration.map(Duration::from_secs_f64),
-        folder: args.folder.clone().unwrap_or_else(|| PathBuf::from(".")),
+        folder: args.folder.clone().unwrap_or_default(),
         output_size,
         rate: frame_rate,
         largest,
@@ -118,11 +118,20 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         Arc::clone(&tape),
         window,
     )?;
+    let mut left = match args.headless {
+        true => args.frames, // no more than that is recorded, though the painter may be ahead
+        false => None,
+    };
     let mut artist = Artist::new(painter, styles, style, shared, rate);
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),
-        |picture| pass_on(picture, &tape, device.as_ref()),
+        |picture| {
+            if left != Some(0) {
+                pass_on(picture, &tape, device.as_ref());
+            }
+            left = left.map(|left| left.saturating_sub(1));
+        },
         |live| show.run(live, stop),
     );
     let finished = show.finish();

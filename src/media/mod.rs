@@ -4,6 +4,8 @@
 
 #[cfg(feature = "webcam")]
 pub mod camera;
+#[cfg(feature = "webcam")]
+mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]

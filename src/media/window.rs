@@ -9,7 +9,7 @@ use std::rc::Rc;
 use anyhow::{Result, anyhow};
 use minifb::{CursorStyle, InputCallback, MouseButton, MouseMode, ScaleMode, WindowOptions};
 
-use super::full_screen;
+use super::full_screen::FullScreen;
 use crate::frame::Frame;
 
 /// A key that was pressed.
@@ -63,7 +63,7 @@ pub struct Window {
     window: minifb::Window,
     presses: Rc<RefCell<Presses>>,
     buffer: Vec<u32>,
-    full_screen: bool,
+    full_screen: FullScreen,
 }
 
 impl Window {
@@ -88,7 +88,7 @@ impl Window {
             window,
             presses,
             buffer: Vec::new(),
-            full_screen: false,
+            full_screen: FullScreen::default(),
         })
     }
 
@@ -150,9 +150,7 @@ impl Window {
 
     /// Fills the screen, or goes back to the window. Fails where the system gives no way to it.
     pub fn toggle_full_screen(&mut self) -> Result<()> {
-        full_screen::set(&self.window, !self.full_screen)?;
-        self.full_screen = !self.full_screen;
-        Ok(())
+        self.full_screen.toggle(&self.window)
     }
 }
 

@@ -368,9 +368,9 @@ impl Show {
 
 /// The style and what is set besides.
 fn describe(styles: &Styles, controls: &Controls) -> String {
-    let mut words = format!("{} {}", controls.style + 1, styles.title(controls.style));
+    let mut settings = Vec::new();
     if controls.strength < 1.0 {
-        words += &format!(", strength {:.0}%", controls.strength * 100.0);
+        settings.push(format!("strength {:.0}%", controls.strength * 100.0));
     }
     for (on, word) in [
         (controls.keep_colors, "colours kept"),
@@ -378,11 +378,15 @@ fn describe(styles: &Styles, controls: &Controls) -> String {
         (controls.frozen, "frozen"),
     ] {
         if on {
-            words += &format!(", {word}");
+            settings.push(word.to_string());
         }
     }
     if controls.steadiness > 0 {
-        words += &format!(", steadiness {}", controls.steadiness);
+        settings.push(format!("steadiness {}", controls.steadiness));
     }
-    words
+    let style = format!("{} {}", controls.style + 1, styles.title(controls.style));
+    match settings.is_empty() {
+        true => style,
+        false => format!("{style}\n{}", settings.join(", ")),
+    }
 }

@@ -111,7 +111,15 @@ impl View {
 
     fn draw_words(&mut self, words: &Words) {
         let (width, height) = (self.screen.width, self.screen.height);
-        let scale = (height / 400).clamp(1, 4);
+        let largest = ((height + 60) / 200).clamp(1, 6);
+        let fits = |words: &str| {
+            (1..=largest)
+                .rev()
+                .find(|&scale| text::width(words, scale) + 12 * scale < width)
+        };
+        let scale = fits(&words.figures)
+            .unwrap_or(1)
+            .min(fits(&words.notice).unwrap_or(1));
         let margin = 4 * scale;
         if !words.figures.is_empty() {
             self.write((margin, margin), scale, INK, &words.figures);
@@ -157,7 +165,7 @@ impl View {
         for y in top..bottom {
             let row = (y * self.screen.width + left) * 3..(y * self.screen.width + right) * 3;
             for value in &mut self.screen.pixels[row] {
-                *value = (u32::from(*value) * SHADE >> 8) as u8;
+                *value = ((u32::from(*value) * SHADE) >> 8) as u8;
             }
         }
         text::draw(&mut self.screen, at.0, at.1, scale, color, words);
