@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn fitted_sizes_are_even_and_never_larger() {
         assert_eq!(fitted((1280, 720), 360), (640, 360));
-        assert_eq!(fitted((720, 1280), 361), (360, 640));
+        assert_eq!(fitted((720, 1280), 359), (360, 638));
         assert_eq!(fitted((640, 480), 1000), (640, 480));
         assert_eq!(fitted((1, 1), 100), (2, 2));
     }

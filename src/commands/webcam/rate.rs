@@ -68,12 +68,13 @@ impl RateControl {
 
     /// Learns that a painting of the current size, done at `now`, took `took`.
     pub fn painted(&mut self, took: Duration, now: Instant) {
+        let began = now.checked_sub(took).unwrap_or(now);
         let took = took.as_secs_f64();
         let mean = self.mean.map_or(took, |mean| mean + (took - mean) * NEWEST);
         self.mean = Some(mean);
         if mean > self.budget {
             self.fast_since = None;
-            let since = *self.slow_since.get_or_insert(now);
+            let since = *self.slow_since.get_or_insert(began);
             if now - since >= DOWN_AFTER && self.side > SMALLEST_SIDE {
                 self.shrink(mean, now);
             }
