@@ -1,14 +1,20 @@
 //! The command line as types: what can be typed, and the words that explain it. No input or output.
 
+mod optimize;
+#[cfg(feature = "webcam")]
+mod webcam;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Device;
 use crate::kernels::Level;
-#[cfg(feature = "webcam")]
-use crate::media::camera::PixelFormat;
+use crate::model::Precision;
 use crate::network::Width;
+pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
+#[cfg(feature = "webcam")]
+pub use webcam::{CameraFormatArg, WebcamArgs};
 
 /// Turns a webcam, a video file or a picture into a painting, and learns new styles.
 #[derive(Debug, Parser)]
@@ -32,7 +38,9 @@ pub enum Command {
     Image(ImageArgs),
     /// Learn a new style from one painting
     Train(Box<TrainArgs>),
-    /// List, inspect and import models
+    /// Paint one picture after other pictures, pixel by pixel: slow, the best quality
+    Optimize(Box<OptimizeArgs>),
+    /// List, inspect, import and export models
     Models(ModelsArgs),
     /// Check an engine against the reference, then time it
     Bench(BenchArgs),
@@ -109,63 +117,6 @@ pub struct VideoArgs {
     /// Encoder preset, from ultrafast to veryslow
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
-}
-
-/// `repaint webcam`.
-#[derive(Args, Debug)]
-pub struct WebcamArgs {
-    /// Camera by its number, path or part of its name; or a video file, played as if it were live
-    #[arg(long, value_name = "CAMERA", default_value = "0")]
-    pub camera: String,
-    /// List the cameras and their modes
-    #[arg(long)]
-    pub list: bool,
-    /// Pixel format to ask the camera for; the one that suits size and rate best when not given
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub camera_format: Option<CameraFormatArg>,
-    /// How to paint.
-    #[command(flatten)]
-    pub paint: PaintArgs,
-    /// Frames a second to hold, by choosing the resolution of the painting, at most --size
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
-    pub fps: Option<u32>,
-    /// Exchange left and right, like a mirror
-    #[arg(long)]
-    pub mirror: bool,
-    /// Record the painting to this file (mp4, mkv, mov, webm)
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-    /// V4L2 output device that other programs see as a camera, such as /dev/video10
-    #[arg(long, value_name = "DEVICE")]
-    pub virtual_camera: Option<PathBuf>,
-    /// Open no window
-    #[arg(long)]
-    pub headless: bool,
-    /// End after this many pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub frames: Option<u64>,
-    /// End after this time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<f64>,
-    /// Write frame rates, drops and latency to this file (JSON) at the end
-    #[arg(long, value_name = "FILE")]
-    pub stats: Option<PathBuf>,
-    /// Folder for snapshots and recordings made by key; the current one when not given
-    #[arg(long, value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-}
-
-/// `--camera-format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CameraFormatArg {
-    /// JPEG pictures
-    Mjpeg,
-    /// YUV 4:2:2
-    Yuyv,
-    /// YUV 4:2:0
-    Nv12,
-    /// RGB or BGR
-    Rgb,
 }
 
 /// `repaint image`.
@@ -305,12 +256,35 @@ pub enum ModelsCommand {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Write a model as a file of its own, to keep or to give away
+    Export {
+        /// A file, or a name from `repaint models list`
+        model: String,
+        /// Model file to write; its name becomes the model's
+        #[arg(short, long, value_name = "OUT")]
+        output: PathBuf,
+        /// Bits of each value: 16 halves the file and changes no picture visibly
+        #[arg(long, value_enum, default_value_t = PrecisionArg::F16)]
+        precision: PrecisionArg,
+        /// Replace a file that exists
+        #[arg(long)]
+        overwrite: bool,
+    },
     /// Download what training needs: torchvision's VGG19 (574 MB, 80 MB of it kept)
     Fetch {
         /// What to download
         #[arg(value_enum)]
         what: Fetch,
     },
+}
+
+/// `--precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 16-bit floating point
+    F16,
+    /// 32-bit floating point
+    F32,
 }
 
 /// What `repaint models fetch` downloads.
@@ -384,14 +358,11 @@ impl From<DeviceArg> for Device {
     }
 }
 
-#[cfg(feature = "webcam")]
-impl From<CameraFormatArg> for PixelFormat {
-    fn from(format: CameraFormatArg) -> Self {
-        match format {
-            CameraFormatArg::Mjpeg => Self::Mjpeg,
-            CameraFormatArg::Yuyv => Self::Yuyv,
-            CameraFormatArg::Nv12 => Self::Nv12,
-            CameraFormatArg::Rgb => Self::Rgb,
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F16 => Self::F16,
+            PrecisionArg::F32 => Self::F32,
         }
     }
 }
@@ -424,13 +395,6 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     text.split_once('x')
         .and_then(|(width, height)| Some((side(width)?, side(height)?)))
         .ok_or_else(|| "expected a size from 1x1 to 32768x32768, such as 640x480".to_string())
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
-        _ => Err("expected a number of seconds above 0".to_string()),
-    }
 }
 
 fn fraction(text: &str) -> Result<f32, String> {

@@ -9,8 +9,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use crate::network::Network;
+use crate::network::{Layer, Network};
 use crate::tensors;
 
 pub use crate::tensors::{Precision, Tensor};
@@ -22,7 +24,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAX_FILE: u64 = 256 << 20;
 
 /// The models inside the program: name and file.
-const BUILT_IN: &[(&str, &[u8])] = &[];
+const BUILT_IN: &[(&str, &[u8])] = &[(
+    "starry_night",
+    include_bytes!("../weights/starry_night.safetensors"),
+)];
 
 /// A trained network: its shape, its values and where it comes from.
 #[derive(Clone, Debug)]
@@ -106,6 +111,33 @@ impl Metadata {
 }
 
 impl Model {
+    /// A model of random values, the same for the same seed. Its paintings fill the range of a
+    /// picture, so that comparing two engines on them says something.
+    pub fn random(network: Network, seed: u64) -> Result<Self> {
+        network.ensure_sane()?;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let layers = network.layers();
+        let tensors = network.tensors().into_iter().map(|(name, shape)| {
+            let of = |layer: &&Layer| name == layer.weight() || name == layer.bias();
+            let (middle, reach) = match layers.iter().find(of) {
+                Some(layer) => {
+                    let summands = (layer.inputs * layer.kernel * layer.kernel) as f32;
+                    match (&layer.norm, name == layer.bias()) {
+                        (Some(_), _) => (0.0, summands.powf(-0.5)),
+                        (None, false) => (0.0, 120.0 * summands.powf(-0.5)),
+                        (None, true) => (127.0, 20.0),
+                    }
+                }
+                None if name.ends_with(".weight") => (1.0, 0.3),
+                None => (0.0, 0.3),
+            };
+            let value = |_| middle + reach * (2.0 * random.random::<f32>() - 1.0);
+            let data = (0..shape.iter().product()).map(value).collect();
+            (name, Tensor { shape, data })
+        });
+        Self::new(Metadata::default(), tensors.collect())
+    }
+
     /// Puts a model together; fails when the tensors are not those of a network or hold values
     /// that are not finite.
     pub fn new(metadata: Metadata, tensors: BTreeMap<String, Tensor>) -> Result<Self> {

@@ -68,8 +68,9 @@ impl Painter {
 }
 
 /// Gives the painting the chrominance of the source. In Y'CbCr of BT.601 R, G and B are the luma
-/// plus a sum of Cb and Cr alone, so another luma adds the same amount to all three.
-fn keep_colors(source: &[u8], painting: &mut [u8]) {
+/// plus a sum of Cb and Cr alone, so another luma adds the same amount to all three. Both are RGB
+/// pixels of pictures of one size.
+pub fn keep_colors(source: &[u8], painting: &mut [u8]) {
     let luma = |p: &[u8]| {
         p.iter()
             .zip(LUMA)

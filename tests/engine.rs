@@ -3,7 +3,7 @@
 use repaint::backend::candle::Candle;
 use repaint::backend::cpu::Cpu;
 use repaint::backend::{Backend, Device};
-use repaint::commands::bench::{difference, random_frame, random_model};
+use repaint::commands::bench::{difference, random_frame};
 use repaint::frame::Frame;
 use repaint::kernels::Level;
 use repaint::model::Model;
@@ -44,7 +44,7 @@ fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
 
 #[test]
 fn small_networks_paint_like_the_reference_at_every_size() {
-    let model = random_model(Width::Small.into(), 3).unwrap();
+    let model = Model::random(Width::Small.into(), 3).unwrap();
     let mut sizes = vec![
         (1, 1),
         (1, 77),
@@ -59,8 +59,21 @@ fn small_networks_paint_like_the_reference_at_every_size() {
 }
 
 #[test]
+fn every_remainder_of_tiles_and_registers_paints_like_the_reference() {
+    let network = Network {
+        residual_blocks: 1,
+        ..Network::new([5, 12, 20])
+    };
+    let model = Model::random(network, 8).unwrap();
+    let mut sizes: Vec<_> = (16..=68).step_by(4).map(|width| (width, 20)).collect();
+    sizes.extend((16..=68).step_by(4).map(|height| (20, height)));
+    sizes.extend((140..=156).map(|width| (width, 17)));
+    assert_paints_like_the_reference(&model, &sizes);
+}
+
+#[test]
 fn medium_networks_paint_like_the_reference() {
-    let model = random_model(Width::Medium.into(), 4).unwrap();
+    let model = Model::random(Width::Medium.into(), 4).unwrap();
     assert_paints_like_the_reference(&model, &[(1, 9), (97, 66), (200, 40)]);
 }
 
@@ -76,7 +89,81 @@ fn networks_of_odd_widths_depths_and_inputs_paint_like_the_reference() {
             styles: 1 + seed % 2,
             ..Network::new(channels)
         };
-        let model = random_model(network, seed as u64).unwrap();
+        let model = Model::random(network, seed as u64).unwrap();
         assert_paints_like_the_reference(&model, &[(1, 1), (37, 22), (70, 81)]);
+    }
+}
+
+#[test]
+fn plain_pictures_stay_plain() {
+    // Rounding in the transforms must not grow through sixteen norms of planes that are constant.
+    let model = Model::random(Width::Small.into(), 9).unwrap();
+    let mut reference = Candle::new(Device::Cpu, Some(2)).unwrap();
+    reference.load(&model).unwrap();
+    for level in Level::all_supported() {
+        let mut engine = Cpu::new(Some(2), Some(level)).unwrap();
+        engine.load(&model).unwrap();
+        for value in [0, 1, 200, 255] {
+            let mut input = Frame::new(90, 50);
+            input.pixels.fill(value);
+            let (mut found, mut expected) = (Frame::default(), Frame::default());
+            engine.stylize(&input, &mut found).unwrap();
+            reference.stylize(&input, &mut expected).unwrap();
+            let worst = difference(&found, &expected);
+            assert!(worst <= 1, "{level:?}, all {value}: off by {worst}/255");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_not_a_bit() {
+    let model = Model::random(Width::Small.into(), 2).unwrap();
+    let input = random_frame(203, 119);
+    for level in Level::all_supported() {
+        let paint = |threads| {
+            let mut engine = Cpu::new(Some(threads), Some(level)).unwrap();
+            assert_eq!(engine.threads(), threads);
+            engine.load(&model).unwrap();
+            let mut output = Frame::default();
+            engine.stylize(&input, &mut output).unwrap();
+            output
+        };
+        let alone = paint(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(alone, paint(threads), "{level:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn an_engine_follows_changes_of_size_and_model() {
+    let models = [3, 4].map(|seed| Model::random(Network::new([8, 16, 24]), seed).unwrap());
+    let mut engine = Cpu::new(Some(2), None).unwrap();
+    let mut loaded = None;
+    for (model, size) in [(0, (64, 40)), (0, (40, 64)), (1, (40, 64)), (0, (64, 40))] {
+        if loaded != Some(model) {
+            engine.load(&models[model]).unwrap();
+            loaded = Some(model);
+        }
+        let input = random_frame(size.0, size.1);
+        let (mut found, mut fresh) = (Frame::default(), Frame::default());
+        engine.stylize(&input, &mut found).unwrap();
+        let mut other = Cpu::new(Some(1), None).unwrap();
+        other.load(&models[model]).unwrap();
+        other.stylize(&input, &mut fresh).unwrap();
+        assert_eq!(found, fresh);
+    }
+}
+
+#[test]
+fn levels_that_the_cpu_lacks_are_refused() {
+    for level in [Level::Avx2, Level::Avx512] {
+        match Cpu::new(Some(1), Some(level)) {
+            Ok(engine) => assert_eq!(engine.level(), level),
+            Err(error) => {
+                assert!(level > Level::supported());
+                assert!(error.to_string().contains("highest level"), "{error}");
+            }
+        }
     }
 }

@@ -174,6 +174,29 @@ fn imported_networks_are_kept_until_overwriting_is_asked_for() {
 }
 
 #[test]
+fn an_exported_model_has_values_of_half_the_size_and_the_name_of_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    let model = small_model();
+    let whole = model.to_bytes(Precision::F32).unwrap();
+    std::fs::write(home.path().join("whole.safetensors"), &whole).unwrap();
+    let args = ["export", "whole.safetensors", "-o", "half.safetensors"];
+    assert_eq!(stdout(&repaint(home.path(), &args)), "half.safetensors\n");
+    let path = home.path().join("half.safetensors");
+    let half = std::fs::read(&path).unwrap();
+    let saved = 2 * model.network.parameters();
+    let padding = 16; // headers are padded, and the names differ
+    assert!(whole.len().abs_diff(half.len() + saved) <= padding);
+    let exported = Model::read(&path).unwrap();
+    assert_eq!(exported.metadata.name, "half");
+    for (name, tensor) in &model.tensors {
+        for (&before, &after) in tensor.data.iter().zip(&exported.tensors[name].data) {
+            assert!((before - after).abs() <= before.abs() / 2048.0 + 1e-7);
+        }
+    }
+    assert!(stderr(&repaint(home.path(), &args)).contains("--overwrite"));
+}
+
+#[test]
 fn imported_networks_paint_as_pytorch_does() {
     for (network, expected) in [
         ("candy_16.pth", "candy_16"),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Result, Tensor, Var};
 use common::{assert_close, reference};
-use repaint::kernels::{Epilogue, Level, Matrix, PackedRows, Rows, dots, gemm};
+use repaint::kernels::{Epilogue, Level, Matrix, PackedRows, Rows, WinogradKernel, dots, gemm};
 use repaint::ops::{self, Conv, Padding};
 
 /// Runs one entry of `ops.safetensors` through `layer` and compares value and gradients.
@@ -278,5 +278,95 @@ fn dot_products_match_a_triple_loop_at_every_level() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn transformed_convolutions_match_a_plain_loop_at_every_level() {
+    let sizes = [
+        (1, 1),
+        (3, 1),
+        (2, 5),
+        (4, 4),
+        (5, 9),
+        (6, 67),
+        (12, 200),
+        (31, 29),
+    ];
+    for level in Level::all_supported() {
+        for padding in [
+            Padding::Zero(0),
+            Padding::Zero(1),
+            Padding::Zero(2),
+            Padding::Reflect(1),
+        ] {
+            for (height, width) in sizes {
+                let mirrored = matches!(padding, Padding::Reflect(_));
+                let smallest = if mirrored {
+                    2
+                } else {
+                    3 - 2 * padding.size().min(1)
+                };
+                if height.min(width) >= smallest {
+                    for (outputs, channels) in [(1, 1), (6, 3), (9, 17)] {
+                        check_transformed(level, padding, (height, width), outputs, channels);
+                    }
+                }
+            }
+        }
+        // So many channels that a block's inputs do not stay in the cache.
+        check_transformed(level, Padding::Zero(1), (40, 60), 20, 300);
+    }
+}
+
+fn check_transformed(
+    level: Level,
+    padding: Padding,
+    (height, width): (usize, usize),
+    outputs: usize,
+    channels: usize,
+) {
+    const BATCH: usize = 2;
+    let pad = padding.size();
+    let (out_height, out_width) = (height + 2 * pad - 2, width + 2 * pad - 2);
+    let input = noise(BATCH * channels * height * width, 1);
+    let weight = noise(outputs * channels * 9, 2);
+    let bias = noise(outputs, 3);
+    let place = |position: usize, size: usize| match padding {
+        Padding::Zero(pad) => position.checked_sub(pad).filter(|at| *at < size),
+        Padding::Reflect(pad) if position < pad => Some(pad - position),
+        Padding::Reflect(pad) if position < pad + size => Some(position - pad),
+        Padding::Reflect(pad) => Some(2 * size + pad - 2 - position),
+    };
+    let mut expected = Vec::new();
+    for (batch, output) in (0..BATCH).flat_map(|b| (0..outputs).map(move |o| (b, o))) {
+        for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
+            let mut sum = f64::from(bias[output]);
+            for (channel, tap) in (0..channels).flat_map(|c| (0..9).map(move |tap| (c, tap))) {
+                if let (Some(y), Some(x)) = (place(y + tap / 3, height), place(x + tap % 3, width))
+                {
+                    let value = input[((batch * channels + channel) * height + y) * width + x];
+                    sum += f64::from(value)
+                        * f64::from(weight[(output * channels + channel) * 9 + tap]);
+                }
+            }
+            expected.push(sum as f32);
+        }
+    }
+    let kernel = WinogradKernel::new(level, &weight, outputs, channels);
+    let what = format!("{level:?} {padding:?} {height}x{width} {channels} -> {outputs}");
+    for relu in [false, true] {
+        let mut found = vec![f32::NAN; expected.len()];
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            relu,
+        };
+        kernel.convolve(&input, (height, width), padding, epilogue, &mut found);
+        if relu {
+            expected
+                .iter_mut()
+                .for_each(|value| *value = value.max(0.0));
+        }
+        assert_close(&what, &found, &expected, 1e-5);
     }
 }

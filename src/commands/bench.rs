@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Device};
 use crate::cli::{BenchArgs, BenchBackend};
 use crate::frame::Frame;
-use crate::model::{Metadata, Model, Tensor};
+use crate::model::Model;
 use crate::network::{Network, Width};
 
 /// Frames painted before the first that is timed.
@@ -45,10 +45,10 @@ struct Figures {
 pub fn run(args: &BenchArgs) -> Result<()> {
     let model = match (&args.model, &args.channels) {
         (Some(name), _) => Model::find(name)?,
-        (None, Some(channels)) => random_model(Network::new(*channels), 1)?,
+        (None, Some(channels)) => Model::random(Network::new(*channels), 1)?,
         (None, None) => {
             let width = args.network.map_or(Width::Small, Width::from);
-            random_model(width.into(), 1)?
+            Model::random(width.into(), 1)?
         }
     };
     let threads = args.threads.map(usize::from);
@@ -186,45 +186,4 @@ pub fn random_frame(width: usize, height: usize) -> Frame {
         *value = (127.0 + 45.0 * wave + 30.0 * random.random::<f32>()) as u8;
     }
     frame
-}
-
-/// A model of random values whose paintings fill the range of a picture, so that comparing two
-/// engines on it says something.
-pub fn random_model(network: Network, seed: u64) -> Result<Model> {
-    network.ensure_sane()?;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let layers = network.layers();
-    let last = layers.last().context("a network without layers")?;
-    let tensors = network.tensors().into_iter().map(|(name, shape)| {
-        let layer = layers
-            .iter()
-            .find(|layer| name == layer.weight() || name == layer.bias());
-        let count: usize = shape.iter().product();
-        let mut draw = |middle: f32, reach: f32| {
-            let spread = |_| middle + reach * (2.0 * random.random::<f32>() - 1.0);
-            (0..count).map(spread).collect::<Vec<_>>()
-        };
-        let data = match layer {
-            Some(layer) => {
-                let summands = layer.inputs * layer.kernel * layer.kernel;
-                let reach = (summands as f32).powf(-0.5);
-                if layer.name != last.name {
-                    draw(0.0, reach)
-                } else if name == layer.bias() {
-                    draw(127.0, 20.0)
-                } else {
-                    draw(0.0, 120.0 * reach)
-                }
-            }
-            None if name.ends_with(".weight") => draw(1.0, 0.3),
-            None => draw(0.0, 0.3),
-        };
-        (name, Tensor { shape, data })
-    });
-    let model = Model::new(Metadata::default(), tensors.collect())?;
-    ensure!(
-        model.network == network,
-        "the network's tensors do not tell what it is"
-    );
-    Ok(model)
 }

@@ -2,20 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::backend::{self, Backend};
 use crate::cli::PaintArgs;
 use crate::model::Model;
-use crate::output::Existing;
+use crate::output::{Existing, Output};
 use crate::paint::Painter;
 
 /// What `--overwrite` asks for.
-pub(super) fn existing(args: &PaintArgs) -> Existing {
-    if args.overwrite {
-        Existing::Overwrite
-    } else {
-        Existing::Keep
+pub(super) fn existing(overwrite: bool) -> Existing {
+    match overwrite {
+        true => Existing::Overwrite,
+        false => Existing::Keep,
     }
 }
 
@@ -24,6 +23,22 @@ pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
     let level = args.cpu_level.map(Into::into);
     let threads = args.threads.map(usize::from);
     backend::open(args.device.into(), threads, level)
+}
+
+/// Fails for a place that cannot be written, before hours of work went into what belongs there.
+pub(super) fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
+    Output::create(place, existing(overwrite)).map(drop)
+}
+
+/// Sets the number of threads of everything that follows, once.
+pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::from(threads))
+        .build_global()
+        .context("could not set the number of threads")
 }
 
 /// Finds the model and loads it into the engine that the arguments ask for.

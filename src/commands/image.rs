@@ -24,12 +24,12 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
     let places = plan(&args.inputs, &args.output)?;
     if let [(input, place)] = places.as_slice() {
         ensure_input_file(input, "picture")?;
-        ensure_place(input, place, existing(&args.paint))?;
+        ensure_place(input, place, existing(args.paint.overwrite))?;
         let mut painter = open_painter(&args.paint)?;
         return paint(input, place, &mut painter, &args.paint);
     }
     for (input, place) in &places {
-        ensure_place(input, place, existing(&args.paint))?;
+        ensure_place(input, place, existing(args.paint.overwrite))?;
     }
     let mut painter = open_painter(&args.paint)?;
     let mut bad = Vec::new();
@@ -129,7 +129,7 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
     painter
         .paint(&frame, &mut painting)
         .with_context(|| format!("could not paint `{}`", input.display()))?;
-    picture::write(place, &painting, existing(args))?;
+    picture::write(place, &painting, existing(args.overwrite))?;
     let (width, height) = (painting.width, painting.height);
     println!("{}: {width}x{height}", place.display());
     Ok(())

@@ -4,6 +4,8 @@ pub mod bench;
 mod checks;
 mod image;
 mod models;
+mod optimize;
+mod progress;
 mod train;
 #[cfg(feature = "video")]
 mod video;
@@ -49,6 +51,7 @@ pub fn run(command: &Command) -> Result<()> {
         #[cfg(all(feature = "video", feature = "webcam"))]
         Command::Webcam(args) => webcam::run(args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
+        Command::Optimize(args) => optimize::run(args, &STOP),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::checks::existing;
 use super::{Interrupted, STOP};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
 use crate::fetch::{self, Fetched, Source, VGG19};
@@ -29,10 +30,6 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             painter,
             overwrite,
         } => {
-            let existing = match overwrite {
-                true => Existing::Overwrite,
-                false => Existing::Keep,
-            };
             let mut model = Model::import(file)?;
             if let Some(title) = title {
                 model.metadata.title.clone_from(title);
@@ -40,7 +37,17 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(painter) = painter {
                 model.metadata.painter.clone_from(painter);
             }
-            import(model, output.as_deref(), existing)
+            import(model, output.as_deref(), existing(*overwrite))
+        }
+        ModelsCommand::Export {
+            model,
+            output,
+            precision,
+            overwrite,
+        } => {
+            let mut model = Model::find(model)?;
+            model.metadata.name = stem(output);
+            write(&model, output, (*precision).into(), existing(*overwrite))
         }
         ModelsCommand::Fetch { what: Fetch::Vgg19 } => fetch_vgg19(),
     }
@@ -135,18 +142,28 @@ fn import(mut model: Model, output: Option<&Path>, existing: Existing) -> Result
             folder.join(format!("{}.safetensors", model.metadata.name))
         }
     };
-    let name = place.file_stem().unwrap_or_default().to_string_lossy();
-    model.metadata.name = name.into_owned();
-    let file = Output::create(&place, existing)?;
-    file.fill(&model.to_bytes(Precision::F32)?)?;
-    file.finish()?;
+    model.metadata.name = stem(&place);
+    write(&model, &place, Precision::F32, existing)?;
     let name = match output {
         Some(path) => path.display().to_string(),
         None => model.metadata.name,
     };
-    println!("{}", place.display());
     eprintln!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
     Ok(())
+}
+
+fn write(model: &Model, place: &Path, precision: Precision, existing: Existing) -> Result<()> {
+    let file = Output::create(place, existing)?;
+    file.fill(&model.to_bytes(precision)?)?;
+    file.finish()?;
+    println!("{}", place.display());
+    Ok(())
+}
+
+/// The name of the model that a file of this path holds.
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 fn fetch_vgg19() -> Result<()> {

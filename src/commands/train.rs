@@ -1,13 +1,12 @@
 //! `repaint train`: recipe and command line into one job, progress for people.
 
-use std::io::IsTerminal;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::checks::{ensure_writable, set_threads};
+use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
@@ -19,16 +18,13 @@ const LINE_EVERY: u32 = 50;
 /// Trains a model. `stop` ends the training after the current step, with a checkpoint.
 pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(threads))
-            .build_global()
-            .context("could not set the number of threads")?;
-    }
+    set_threads(args.threads)?;
     let start = Instant::now();
-    let mut progress = Progress::new(&job.settings);
-    let end = train::train(&job, stop, &mut |event| progress.tell(event));
-    progress.bar.finish_and_clear();
+    let mut progress = Progress::new();
+    let end = train::train(&job, stop, &mut |event| {
+        show(&mut progress, &job.settings, event);
+    });
+    progress.finish();
     let seconds = start.elapsed().as_secs_f64();
     match end? {
         End::Finished(validation) => {
@@ -37,7 +33,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
                 "{}: {} steps in {seconds:.0} s ({:.2} images/s)",
                 job.output.display(),
                 settings.steps,
-                progress.images_per_second()
+                progress.speed() * settings.batch as f64
             );
             if let Some(validation) = validation {
                 println!("validation: {validation}");
@@ -123,81 +119,30 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Fails for a place that cannot be written, before hours of work went into what belongs there.
-fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
-    let existing = match overwrite {
-        true => crate::output::Existing::Overwrite,
-        false => crate::output::Existing::Keep,
-    };
-    crate::output::Output::create(place, existing).map(drop)
-}
-
-/// A bar on a terminal, a line now and then elsewhere; both on stderr.
-struct Progress {
-    bar: ProgressBar,
-    lines: bool,
-    batch: usize,
-    total: u32,
-    first: Instant, // when the first step began, about
-    last: Instant,
-    steps: u32,
-}
-
-impl Progress {
-    fn new(settings: &Settings) -> Self {
-        let lines = !std::io::stderr().is_terminal();
-        let bar = match lines {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new(u64::from(settings.steps)),
-        };
-        let template = "{bar:30} {pos}/{len} {msg} ETA {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+/// Turns events into progress.
+fn show(progress: &mut Progress, settings: &Settings, event: Event) {
+    match event {
+        Event::Remark(text) => progress.remark(&text),
+        Event::Step(step) => {
+            let Step {
+                steps,
+                content,
+                style,
+                tv,
+            } = step;
+            progress.count(1);
+            let speed = progress.speed() * settings.batch as f64;
+            let total = settings.steps;
+            progress.show(&Position {
+                name: &format!("step {steps}/{total}"),
+                words: &format!(
+                    "content {content:.3} style {style:.3} tv {tv:.4} {speed:.2} images/s"
+                ),
+                done: u64::from(steps),
+                all: u64::from(total),
+                line: steps == 1 || steps == total || steps.is_multiple_of(LINE_EVERY),
+            });
         }
-        Self {
-            bar,
-            lines,
-            batch: settings.batch,
-            total: settings.steps,
-            first: Instant::now(),
-            last: Instant::now(),
-            steps: 0,
-        }
-    }
-
-    fn images_per_second(&self) -> f64 {
-        let seconds = self.last.duration_since(self.first).as_secs_f64();
-        f64::from(self.steps) * self.batch as f64 / seconds.max(1e-9)
-    }
-
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::Remark(text) => self.bar.suspend(|| eprintln!("{text}")),
-            Event::Step(step) => self.step(step),
-            Event::Validating(photos) => {
-                self.bar
-                    .set_message(format!("measuring on {photos} photos"));
-            }
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        let Step {
-            steps,
-            content,
-            style,
-            tv,
-        } = step;
-        self.last = Instant::now();
-        self.steps = steps;
-        let speed = self.images_per_second();
-        let losses =
-            format!("content {content:.3} style {style:.3} tv {tv:.4} {speed:.2} images/s");
-        self.bar.set_position(u64::from(steps));
-        if self.lines && (steps == 1 || steps == self.total || steps.is_multiple_of(LINE_EVERY)) {
-            let left = f64::from(self.total - steps) * self.batch as f64 / speed;
-            eprintln!("step {steps}/{} {losses} ETA {left:.0} s", self.total);
-        }
-        self.bar.set_message(losses);
+        Event::Validating(photos) => progress.message(format!("measuring on {photos} photos")),
     }
 }

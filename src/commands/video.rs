@@ -24,7 +24,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let (input, place) = (args.input.as_path(), args.output.as_path());
     ensure_input_file(input, "video file")?;
     ensure_not_input(input, place)?;
-    drop(Output::create(place, existing(&args.paint))?); // refused now, not after loading a model
+    drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
     let mut decoder = Decoder::open(input, args.paint.size)?;
@@ -34,7 +34,13 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         preset: args.preset.clone(),
     };
     let (info, source) = (decoder.info().clone(), Some(input));
-    let mut encoder = Encoder::create(place, existing(&args.paint), &info, &settings, source)?;
+    let mut encoder = Encoder::create(
+        place,
+        existing(args.paint.overwrite),
+        &info,
+        &settings,
+        source,
+    )?;
     for remark in encoder.remarks() {
         eprintln!("{}: {remark}", input.display());
     }

@@ -52,7 +52,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     if args.list {
         return list();
     }
-    let existing = existing(&args.paint);
+    let existing = existing(args.paint.overwrite);
     ensure_outputs(args, existing)?;
     let mut source = open_source(args)?;
     let window = match args.headless {

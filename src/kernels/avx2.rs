@@ -5,12 +5,13 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{DotTile, Kernel, Start, Tile, dispatch};
+use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Avx2;
 
 impl Kernel for Avx2 {
+    type Vector = F32x8;
     const ROWS: usize = 6;
     const LANES: usize = 8;
     const WIDTH: usize = 16;
@@ -136,5 +137,107 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
                 out[r * Avx2::DOT_COLUMNS + c] += lanes.iter().sum::<f32>();
             }
         }
+    }
+}
+
+/// A register of values.
+#[derive(Clone, Copy)]
+pub(super) struct F32x8(__m256);
+
+// SAFETY of the blocks below: the caller vouches for the instructions and the memory.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one reason for all, above"
+)]
+impl Vector for F32x8 {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Self(_mm256_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm256_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, count: usize, to: *mut f32) {
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes);
+            _mm256_maskstore_ps(to, mask, self.0);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        unsafe { Self(_mm256_mul_ps(self.0, factor.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, summand: Self) -> Self {
+        unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, summand.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn split_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let halves = |a: Self, b: Self| {
+                let low = _mm256_permute2f128_ps::<0x20>(a.0, b.0);
+                (low, _mm256_permute2f128_ps::<0x31>(a.0, b.0))
+            };
+            let ((a, b), (c, d)) = (halves(a, c), halves(b, d));
+            transpose4([a, b, c, d]).map(Self)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn join_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let [a, b, c, d] = transpose4([a.0, b.0, c.0, d.0]);
+            [
+                _mm256_permute2f128_ps::<0x20>(a, b),
+                _mm256_permute2f128_ps::<0x20>(c, d),
+                _mm256_permute2f128_ps::<0x31>(a, b),
+                _mm256_permute2f128_ps::<0x31>(c, d),
+            ]
+            .map(Self)
+        }
+    }
+}
+
+/// Transposes the 4x4 matrices in the halves of four rows.
+#[inline(always)]
+unsafe fn transpose4([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xEE>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xEE>(ab_high, cd_high),
+        ]
     }
 }

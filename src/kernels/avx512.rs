@@ -5,12 +5,13 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{DotTile, Kernel, Start, Tile, dispatch};
+use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Avx512;
 
 impl Kernel for Avx512 {
+    type Vector = F32x16;
     const ROWS: usize = 8;
     const LANES: usize = 16;
     const WIDTH: usize = 48;
@@ -131,5 +132,107 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
                 out[r * Avx512::DOT_COLUMNS + c] += _mm512_reduce_add_ps(*sum);
             }
         }
+    }
+}
+
+/// A register of values.
+#[derive(Clone, Copy)]
+pub(super) struct F32x16(__m512);
+
+// SAFETY of the blocks below: the caller vouches for the instructions and the memory.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one reason for all, above"
+)]
+impl Vector for F32x16 {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, count: usize, to: *mut f32) {
+        unsafe { _mm512_mask_storeu_ps(to, (1u32 << count) as u16 - 1, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        unsafe { Self(_mm512_mul_ps(self.0, factor.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, summand: Self) -> Self {
+        unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, summand.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn split_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let (even_ab, odd_ab) = (pick(a, b, &EVEN), pick(a, b, &ODD));
+            let (even_cd, odd_cd) = (pick(c, d, &EVEN), pick(c, d, &ODD));
+            [
+                pick(even_ab, even_cd, &EVEN),
+                pick(odd_ab, odd_cd, &EVEN),
+                pick(even_ab, even_cd, &ODD),
+                pick(odd_ab, odd_cd, &ODD),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn join_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let (even, even_high) = (pick(a, c, &LOW), pick(a, c, &HIGH));
+            let (odd, odd_high) = (pick(b, d, &LOW), pick(b, d, &HIGH));
+            [
+                pick(even, odd, &LOW),
+                pick(even, odd, &HIGH),
+                pick(even_high, odd_high, &LOW),
+                pick(even_high, odd_high, &HIGH),
+            ]
+        }
+    }
+}
+
+/// Lanes of two registers, one after the other.
+type Lanes = [i32; 16];
+
+const EVEN: Lanes = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+const ODD: Lanes = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+const LOW: Lanes = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+const HIGH: Lanes = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+
+/// Those `lanes` of `a` and `b`.
+#[inline(always)]
+unsafe fn pick(a: F32x16, b: F32x16, lanes: &Lanes) -> F32x16 {
+    // SAFETY: the caller vouches for the instructions; there are 16 lanes to read.
+    unsafe {
+        let lanes = _mm512_loadu_si512(lanes.as_ptr().cast());
+        F32x16(_mm512_permutex2var_ps(a.0, lanes, b.0))
     }
 }

@@ -69,7 +69,7 @@ impl Padding {
     /// The place in `0..size` that `position` (from the padding's first value) stands for; `None`
     /// is zero.
     #[inline(always)]
-    fn place(self, position: usize, size: usize) -> Option<usize> {
+    pub(super) fn place(self, position: usize, size: usize) -> Option<usize> {
         match self {
             Self::Zero(pad) => position.checked_sub(pad).filter(|at| *at < size),
             Self::Reflect(pad) => {

@@ -1,6 +1,6 @@
 //! Register tiles in plain Rust, for every CPU: 4 x 8, which the compiler keeps in 8 registers of 4.
 
-use super::micro::{DotTile, Kernel, Start, Tile, dispatch};
+use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Generic;
@@ -8,6 +8,7 @@ pub(super) struct Generic;
 const LANES: usize = 8;
 
 impl Kernel for Generic {
+    type Vector = [f32; LANES];
     const ROWS: usize = 4;
     const LANES: usize = LANES;
     const WIDTH: usize = LANES;
@@ -82,5 +83,74 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
         for (c, sum) in row.iter().enumerate() {
             out[r * Generic::DOT_COLUMNS + c] += sum.iter().sum::<f32>();
         }
+    }
+}
+
+// SAFETY of the blocks below: the caller vouches for the memory.
+#[allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one reason for all, above"
+)]
+impl Vector for [f32; LANES] {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { from.cast::<Self>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<Self>().write(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, count: usize, to: *mut f32) {
+        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&self[..count]);
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] + other[i])
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] - other[i])
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        std::array::from_fn(|i| self[i] * factor[i])
+    }
+
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, summand: Self) -> Self {
+        std::array::from_fn(|i| self[i] * factor[i] + summand[i])
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        std::array::from_fn(|i| {
+            if self[i] > other[i] {
+                self[i]
+            } else {
+                other[i]
+            }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn split_fourths(values: [Self; 4]) -> [Self; 4] {
+        let values = values.as_flattened();
+        std::array::from_fn(|fourth| std::array::from_fn(|i| values[4 * i + fourth]))
+    }
+
+    #[inline(always)]
+    unsafe fn join_fourths(fourths: [Self; 4]) -> [Self; 4] {
+        std::array::from_fn(|v| std::array::from_fn(|i| fourths[i % 4][(v * LANES + i) / 4]))
     }
 }

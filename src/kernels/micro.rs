@@ -1,4 +1,5 @@
-//! What a level must offer: two register tiles and a way to compile loops for its instructions.
+//! What a level must offer: two register tiles, a register's arithmetic and a way to compile loops
+//! for its instructions.
 
 /// What a register tile's sums are added to, after they are complete: sums that start small round
 /// ten times less, and the fewer ReLUs of the loss network flip.
@@ -44,12 +45,55 @@ pub(super) struct DotTile<'a> {
     pub pitch: (usize, usize),
 }
 
+/// A register of values.
+///
+/// # Safety
+/// Every function requires that the CPU has the level's instructions, and that what is read or
+/// written is readable or writable.
+pub(super) trait Vector: Copy {
+    /// The same value in each lane.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// Reads a register of values.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes the values.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Writes the first `count` values, fewer than a register holds.
+    unsafe fn store_first(self, count: usize, to: *mut f32);
+
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+
+    /// `self * factor`.
+    unsafe fn mul(self, factor: Self) -> Self;
+
+    /// `self * factor + summand`.
+    unsafe fn fma(self, factor: Self, summand: Self) -> Self;
+
+    /// The larger of the two; `other` where one is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+
+    /// Splits four registers of consecutive values into every fourth from the first, second, third
+    /// and fourth value on.
+    unsafe fn split_fourths(values: [Self; 4]) -> [Self; 4];
+
+    /// The reverse of [`Self::split_fourths`].
+    unsafe fn join_fourths(fourths: [Self; 4]) -> [Self; 4];
+}
+
 /// The register tiles of one level.
 ///
 /// # Safety
 /// Every function requires that the CPU has the level's instructions, and that the pointers cover
 /// what the tile's description says.
 pub(super) trait Kernel {
+    /// A register.
+    type Vector: Vector;
     /// Rows of a register tile.
     const ROWS: usize;
     /// Values in a vector register.

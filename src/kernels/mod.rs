@@ -17,8 +17,11 @@ mod generic;
 mod level;
 mod micro;
 mod share;
+mod transforms;
+mod winograd;
 
 pub use convolution::{Geometry, Padding, Patches, kernel_gradient, turn_kernel};
 pub use dots::{Rows, dots};
 pub use gemm::{Epilogue, Matrix, PackedRows, PanelSource, gemm};
 pub use level::Level;
+pub use winograd::WinogradKernel;

@@ -56,17 +56,18 @@ impl Line {
     }
 }
 
-/// Lends the thread's own buffer of at least `values` values, which keep what they held. Not to be
-/// nested.
+/// Lends the thread's own buffer of at least `values` values, which keep what they held. Nested
+/// calls (a thread that waits may do other work) get buffers that last for the call only.
 pub(super) fn with_buffer<R>(values: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static BUFFER: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     }
-    BUFFER.with_borrow_mut(|buffer| {
-        let lines = values.div_ceil(Line::VALUES);
-        if buffer.len() < lines {
-            buffer.resize(lines, Line::ZERO);
-        }
-        work(&mut Line::values_mut(buffer)[..values])
-    })
+    let mut buffer = BUFFER.take();
+    let lines = values.div_ceil(Line::VALUES);
+    if buffer.len() < lines {
+        buffer.resize(lines, Line::ZERO);
+    }
+    let result = work(&mut Line::values_mut(&mut buffer)[..values]);
+    BUFFER.set(buffer);
+    result
 }

@@ -66,6 +66,17 @@ pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
         .max(3)
 }
 
+/// See [`super::average_pool2`].
+pub fn average_pool2(x: &Tensor) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let (h, w) = (h / 2, w / 2);
+    x.narrow(2, 0, 2 * h)?
+        .narrow(3, 0, 2 * w)?
+        .reshape((n, c, h, 2, w, 2))?
+        .mean(5)?
+        .mean(3)
+}
+
 /// Indices of a row of `size` values with `pad` mirrored ones on both sides.
 fn reflected(size: usize, pad: usize) -> Vec<u32> {
     let (size, pad) = (size as i64, pad as i64);
@@ -147,6 +158,10 @@ mod tests {
         assert_equal(
             results(&[&x], || ops::max_pool2(&x)),
             results(&[&x], || max_pool2(&x)),
+        );
+        assert_equal(
+            results(&[&x], || ops::average_pool2(&x)),
+            results(&[&x], || average_pool2(&x)),
         );
     }
 }

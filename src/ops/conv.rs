@@ -1,6 +1,7 @@
 //! Convolution with padding, bias and ReLU in one operator.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -8,8 +9,12 @@ use rayon::prelude::*;
 use super::composed;
 use super::values::{keep_if, read, tensor_like, values};
 pub use crate::kernels::Padding;
-use crate::kernels::{Epilogue, Geometry, Level, PackedRows, Patches, gemm};
+use crate::kernels::{Epilogue, Geometry, Level, PackedRows, Patches, WinogradKernel, gemm};
 use crate::kernels::{kernel_gradient, turn_kernel};
+
+/// Channels on both sides from which on a 3x3 convolution with stride 1 goes through Winograd's
+/// transforms: with fewer they cost more than the multiplications they save.
+const WINOGRAD_CHANNELS: usize = 32;
 
 /// Settings of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,42 @@ pub struct Conv {
 /// `conv` says so. The result is (N, O, (H + 2 pad - K) / stride + 1, ...). Gradients of `weight`
 /// and `bias` are computed only where they are tracked. Fails where a size does not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Result<Tensor> {
+    convolution(x, weight, bias, conv, &Arc::default())
+}
+
+/// A convolution whose kernel never changes: what is computed from it is computed once.
+pub struct FrozenConv {
+    weight: Tensor,
+    bias: Tensor,
+    conv: Conv,
+    kernels: Arc<Kernels>,
+}
+
+impl FrozenConv {
+    /// A convolution with `weight` (O, C, K, K) and `bias` (O), for which no gradients are computed.
+    pub fn new(weight: &Tensor, bias: &Tensor, conv: Conv) -> Self {
+        Self {
+            weight: weight.detach(),
+            bias: bias.detach(),
+            conv,
+            kernels: Arc::default(),
+        }
+    }
+
+    /// Convolves `x` as [`conv2d`] does.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let bias = Some(&self.bias);
+        convolution(x, &self.weight, bias, self.conv, &self.kernels)
+    }
+}
+
+fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    conv: Conv,
+    kernels: &Arc<Kernels>,
+) -> Result<Tensor> {
     let geometry = check(x, weight, bias, conv)?;
     if !x.device().is_cpu() {
         return composed::conv2d(x, weight, bias, conv);
@@ -38,6 +79,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) ->
         geometry,
         outputs: weight.dim(0)?,
         relu: conv.relu,
+        kernels: kernels.clone(),
     };
     x.contiguous()?
         .apply_op3(&weight.contiguous()?, &bias, operator)
@@ -84,6 +126,59 @@ struct Convolution {
     geometry: Geometry,
     outputs: usize,
     relu: bool,
+    kernels: Arc<Kernels>,
+}
+
+/// A kernel as the products want it, made when it is first needed.
+#[derive(Default)]
+struct Kernels {
+    forward: OnceLock<Kernel>,
+    backward: OnceLock<Kernel>, // turned
+}
+
+enum Kernel {
+    Packed(PackedRows),
+    Winograd(WinogradKernel),
+}
+
+impl Kernel {
+    fn new(weight: &[f32], outputs: usize, geometry: &Geometry) -> Self {
+        let level = Level::detected();
+        let channels = geometry.channels;
+        let small = geometry.kernel == 3 && geometry.stride == 1;
+        if small && channels.min(outputs) >= WINOGRAD_CHANNELS {
+            Self::Winograd(WinogradKernel::new(level, weight, outputs, channels))
+        } else {
+            Self::Packed(PackedRows::new(level, weight, outputs, geometry.patch()))
+        }
+    }
+
+    /// Convolves `x` to `outputs` channels.
+    fn convolve(
+        &self,
+        x: &[f32],
+        outputs: usize,
+        geometry: &Geometry,
+        epilogue: Epilogue,
+    ) -> Vec<f32> {
+        let g = *geometry;
+        let (height, width) = g.output();
+        let batch = x.len() / (g.channels * g.height * g.width).max(1);
+        let mut y = vec![0.0; batch * outputs * height * width];
+        match self {
+            Self::Packed(left) => {
+                let patches = Patches {
+                    input: x,
+                    geometry: g,
+                };
+                gemm(left, &patches, height * width, epilogue, &mut y);
+            }
+            Self::Winograd(kernel) => {
+                kernel.convolve(x, (g.height, g.width), g.padding, epilogue, &mut y);
+            }
+        }
+        y
+    }
 }
 
 impl CustomOp3 for Convolution {
@@ -105,13 +200,10 @@ impl CustomOp3 for Convolution {
             relu: self.relu,
         };
         let weight = values(weight, weight_layout)?;
-        let y = convolve(
-            values(x, x_layout)?,
-            weight,
-            self.outputs,
-            &self.geometry,
-            epilogue,
-        );
+        let (outputs, geometry) = (self.outputs, &self.geometry);
+        let kernel = &self.kernels.forward;
+        let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry));
+        let y = kernel.convolve(values(x, x_layout)?, outputs, geometry, epilogue);
         let (height, width) = self.geometry.output();
         let shape = (x_layout.dims()[0], self.outputs, height, width);
         Ok((CpuStorage::F32(y), shape.into()))
@@ -186,8 +278,11 @@ impl Convolution {
             stride: 1,
             padding: Padding::Zero(reach),
         };
-        let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
-        let gradient = convolve(&upstream, &turned, g.channels, &back, Epilogue::default());
+        let kernel = self.kernels.backward.get_or_init(|| {
+            let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
+            Kernel::new(&turned, g.channels, &back)
+        });
+        let gradient = kernel.convolve(&upstream, g.channels, &back, Epilogue::default());
         if matches!(g.padding, Padding::Zero(_)) || pad == 0 {
             return gradient;
         }
@@ -221,25 +316,6 @@ impl Convolution {
         }
         gradient
     }
-}
-
-fn convolve(
-    x: &[f32],
-    weight: &[f32],
-    outputs: usize,
-    geometry: &Geometry,
-    epilogue: Epilogue,
-) -> Vec<f32> {
-    let (height, width) = geometry.output();
-    let batch = x.len() / (geometry.channels * geometry.height * geometry.width).max(1);
-    let mut y = vec![0.0; batch * outputs * height * width];
-    let left = PackedRows::new(Level::detected(), weight, outputs, geometry.patch());
-    let patches = Patches {
-        input: x,
-        geometry: *geometry,
-    };
-    gemm(&left, &patches, height * width, epilogue, &mut y);
-    y
 }
 
 /// `grad` where `y` is positive, else 0: the gradient before ReLU.

@@ -11,8 +11,8 @@ mod resample;
 mod transformer;
 mod values;
 
-pub use conv::{Conv, Padding, conv2d};
+pub use conv::{Conv, FrozenConv, Padding, conv2d};
 pub use gram::gram;
 pub use norm::instance_norm;
-pub use resample::{max_pool2, upsample_nearest2};
+pub use resample::{average_pool2, max_pool2, upsample_nearest2};
 pub use transformer::transformer;

@@ -1,4 +1,4 @@
-//! Nearest-neighbour enlargement and maximum pooling, both by 2.
+//! Nearest-neighbour enlargement, maximum and average pooling, all by 2.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -28,6 +28,19 @@ pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool { height, width })
 }
 
+/// The mean of each 2x2 values of `x` (N, C, H, W): (N, C, H / 2, W / 2); an odd last row or column
+/// is left out.
+pub fn average_pool2(x: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    if height < 2 || width < 2 {
+        bail!("pooling of a picture of {width}x{height}, expected at least 2x2");
+    }
+    if !x.device().is_cpu() {
+        return composed::average_pool2(x);
+    }
+    x.contiguous()?.apply_op1(AveragePool { height, width })
+}
+
 /// Sizes are those of the input.
 struct Upsample {
     height: usize,
@@ -36,6 +49,12 @@ struct Upsample {
 
 /// Sizes are those of the input.
 struct MaxPool {
+    height: usize,
+    width: usize,
+}
+
+/// Sizes are those of the input.
+struct AveragePool {
     height: usize,
     width: usize,
 }
@@ -159,5 +178,55 @@ impl MaxPool {
                 }
             });
         gradient
+    }
+}
+
+impl CustomOp1 for AveragePool {
+    fn name(&self) -> &'static str {
+        "average_pool2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, layout)?;
+        let (n, c, _, _) = layout.shape().dims4()?;
+        let (height, width) = (self.height / 2, self.width / 2);
+        let mut y = vec![0.0; n * c * height * width];
+        y.par_chunks_mut(height * width)
+            .zip(x.par_chunks(self.height * self.width))
+            .for_each(|(y, x)| {
+                for (y, rows) in y.chunks_exact_mut(width).zip(x.chunks(2 * self.width)) {
+                    let (first, second) = rows.split_at(self.width);
+                    let first = first.as_chunks::<2>().0.iter();
+                    let pairs = first.zip(second.as_chunks::<2>().0);
+                    for (y, ([a, b], [c, d])) in y.iter_mut().zip(pairs) {
+                        *y = 0.25 * ((a + b) + (c + d));
+                    }
+                }
+            });
+        Ok((CpuStorage::F32(y), (n, c, height, width).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (height, width) = (self.height / 2, self.width / 2);
+        let gradient = read(grad, |grad| {
+            let mut gradient = vec![0.0; x.elem_count()];
+            gradient
+                .par_chunks_mut(self.height * self.width)
+                .zip(grad.par_chunks(height * width))
+                .for_each(|(to, grad)| {
+                    let rows = to.chunks_mut(2 * self.width);
+                    for (to, grad) in rows.zip(grad.chunks_exact(width)) {
+                        let (first, second) = to.split_at_mut(self.width);
+                        let first = first.as_chunks_mut::<2>().0.iter_mut();
+                        let pairs = first.zip(second.as_chunks_mut::<2>().0);
+                        for ((first, second), grad) in pairs.zip(grad) {
+                            *first = [0.25 * grad; 2];
+                            *second = [0.25 * grad; 2];
+                        }
+                    }
+                });
+            Ok(gradient)
+        })?;
+        Ok(Some(tensor_like(gradient, x)?))
     }
 }

@@ -3,12 +3,14 @@
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::vgg::Vgg19;
 use crate::ops::gram;
 
 /// How losses are scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Form {
     /// Divided by the size of what is aimed at, so that one style weight fits every painting:
     /// |F - Fc|^2 / |Fc|^2, and the mean over layers of |G - Gs|^2 / |Gs|^2.

@@ -1,5 +1,6 @@
 //! Learning a style from one painting: a transformer network fitted against VGG19's losses (Johnson
-//! et al. 2016). Everything that needs gradients lives here; [`train`] is the one loop.
+//! et al. 2016). Everything that needs gradients lives here; [`train()`] is the one loop, and
+//! [`optimize`] paints a single picture without a network.
 //!
 //! Nothing is printed: what happens is told as [`Event`]s.
 
@@ -8,6 +9,7 @@ pub mod checkpoint;
 pub mod dataset;
 pub mod loss;
 mod measure;
+pub mod optimize;
 mod settings;
 pub mod vgg;
 

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use crate::ops::{Conv, Padding, conv2d, max_pool2};
+use crate::ops::{Conv, FrozenConv, Padding, average_pool2, max_pool2};
 use crate::{fetch, tensors};
 
-/// Channels and number of convolutions of each block; max pooling lies between blocks. The last
+/// Channels and number of convolutions of each block; pooling lies between blocks. The last
 /// block ends after its first convolution, since no loss looks deeper.
 const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 4), (512, 4), (512, 1)];
 
@@ -36,17 +37,62 @@ enum Layout {
     Torchvision,
 }
 
+impl Layout {
+    /// The mean that is subtracted from RGB in 0..255.
+    fn mean(self) -> [f32; 3] {
+        match self {
+            Self::Caffe => CAFFE_MEAN,
+            Self::Torchvision => IMAGENET_MEAN.map(|mean| mean * 255.0),
+        }
+    }
+
+    /// The first kernel, turned so that it takes RGB in 0..255 minus the mean.
+    fn for_rgb(self, kernel: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Caffe => {
+                let [r, g, b] = [2, 1, 0].map(|i| kernel.narrow(1, i, 1));
+                Tensor::cat(&[r?, g?, b?], 1)?.contiguous()?
+            }
+            Self::Torchvision => {
+                let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
+                let scale = Tensor::new(&scale, kernel.device())?.reshape((1, 3, 1, 1))?;
+                kernel.broadcast_mul(&scale)?
+            }
+        })
+    }
+}
+
+/// What lies between two blocks; both halve height and width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The largest of each 2x2 values, as the network was trained.
+    #[default]
+    Max,
+    /// Their mean, with which gradients flow more evenly (Gatys et al. 2016, section 2).
+    Average,
+}
+
 /// The network, its weights on one device.
 pub struct Vgg19 {
     mean: Tensor,
+    pooling: Pooling,
     layers: Vec<Layer>,
 }
 
-struct Layer {
-    name: String,
-    weight: Tensor,
-    bias: Tensor,
-    pool_before: bool,
+/// A convolution with its ReLU.
+pub struct Layer {
+    /// `conv1_1` and so on.
+    pub name: String,
+    conv: FrozenConv,
+    block: usize,
+}
+
+impl Layer {
+    /// The features (N, C, H, W) of `x`, whose height and width they keep.
+    pub fn run(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.conv.forward(x)?)
+    }
 }
 
 impl Vgg19 {
@@ -80,12 +126,17 @@ impl Vgg19 {
             true => Layout::Torchvision,
             false => Layout::Caffe,
         };
+        let conv = Conv {
+            stride: 1,
+            padding: Padding::Zero(1),
+            relu: true,
+        };
         let mut layers = Vec::new();
         let mut inputs = 3;
         let mut index = 0; // of the convolution in torchvision's list, which counts ReLU and pooling
         for (block, (channels, count)) in BLOCKS.into_iter().enumerate() {
-            for conv in 0..count {
-                let name = format!("conv{}_{}", block + 1, conv + 1);
+            for number in 0..count {
+                let name = format!("conv{}_{}", block + 1, number + 1);
                 let stored = match indexed {
                     true => format!("features.{index}"),
                     false => name.clone(),
@@ -102,10 +153,13 @@ impl Vgg19 {
                     );
                     Ok(Tensor::from_slice(&tensor.data, shape, device)?)
                 };
+                let mut weight = tensor("weight", &[channels, inputs, 3, 3])?;
+                if layers.is_empty() {
+                    weight = layout.for_rgb(&weight)?;
+                }
                 layers.push(Layer {
-                    weight: tensor("weight", &[channels, inputs, 3, 3])?,
-                    bias: tensor("bias", &[channels])?,
-                    pool_before: block > 0 && conv == 0,
+                    conv: FrozenConv::new(&weight, &tensor("bias", &[channels])?, conv),
+                    block,
                     name,
                 });
                 inputs = channels;
@@ -113,33 +167,30 @@ impl Vgg19 {
             }
             index += 1;
         }
-        let first = &mut layers[0].weight;
-        let mean = match layout {
-            Layout::Caffe => {
-                let planes = [2, 1, 0].map(|i| first.narrow(1, i, 1));
-                let [r, g, b] = planes;
-                *first = Tensor::cat(&[r?, g?, b?], 1)?.contiguous()?;
-                CAFFE_MEAN
-            }
-            Layout::Torchvision => {
-                let scale = IMAGENET_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
-                let scale = Tensor::new(&scale, device)?.reshape((1, 3, 1, 1))?;
-                *first = first.broadcast_mul(&scale)?;
-                IMAGENET_MEAN.map(|mean| mean * 255.0)
-            }
-        };
         Ok(Self {
-            mean: Tensor::new(&mean, device)?.reshape((1, 3, 1, 1))?,
+            mean: Tensor::new(&layout.mean(), device)?.reshape((1, 3, 1, 1))?,
+            pooling: Pooling::Max,
             layers,
         })
     }
 
+    /// The same network with another pooling.
+    pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = pooling;
+        self
+    }
+
+    /// Names of all layers, from shallow to deep.
+    pub fn layer_names() -> Vec<String> {
+        let names = BLOCKS.iter().enumerate().flat_map(|(block, (_, count))| {
+            (1..=*count).map(move |conv| format!("conv{}_{conv}", block + 1))
+        });
+        names.collect()
+    }
+
     /// Fails when the network has no layer of this name.
     pub fn ensure_layer(name: &str) -> Result<()> {
-        let mut names = Vec::new();
-        for (block, (_, count)) in BLOCKS.into_iter().enumerate() {
-            names.extend((1..=count).map(|conv| format!("conv{}_{conv}", block + 1)));
-        }
+        let names = Self::layer_names();
         ensure!(
             names.iter().any(|known| known == name),
             "no VGG19 layer `{name}` (known: {})",
@@ -151,18 +202,54 @@ impl Vgg19 {
     /// Features after ReLU of the named layers for `rgb` (N, 3, H, W; 0..255; at least 16x16). No
     /// layer beyond the last named one is computed.
     pub fn features(&self, rgb: &Tensor, names: &[String]) -> Result<BTreeMap<String, Tensor>> {
-        let conv = Conv {
-            stride: 1,
-            padding: Padding::Zero(1),
-            relu: true,
-        };
+        self.features_from(0, &self.input(rgb)?, names)
+    }
+
+    /// What the first block takes, for `rgb` (N, 3, H, W; 0..255).
+    pub fn input(&self, rgb: &Tensor) -> Result<Tensor> {
+        Ok(rgb.broadcast_sub(&self.mean)?)
+    }
+
+    /// The layers of a block, counted from 0.
+    pub fn block(&self, block: usize) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().filter(move |layer| layer.block == block)
+    }
+
+    /// Channels of a block, counted from 0.
+    pub fn channels(&self, block: usize) -> usize {
+        BLOCKS.get(block).map_or(0, |(channels, _)| *channels)
+    }
+
+    /// The block, counted from 0, that a layer lies in.
+    pub fn block_of(&self, name: &str) -> Option<usize> {
+        let layer = self.layers.iter().find(|layer| layer.name == name)?;
+        Some(layer.block)
+    }
+
+    /// What block `block` + 1 takes, for the last features of block `block`.
+    pub fn pool(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self.pooling {
+            Pooling::Max => max_pool2(x)?,
+            Pooling::Average => average_pool2(x)?,
+        })
+    }
+
+    /// As [`Vgg19::features`], for the input `x` of block `first`, of layers in it or behind it.
+    pub fn features_from(
+        &self,
+        first: usize,
+        x: &Tensor,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Tensor>> {
         let mut features = BTreeMap::new();
-        let mut x = rgb.broadcast_sub(&self.mean)?;
-        for layer in &self.layers {
-            if layer.pool_before {
-                x = max_pool2(&x)?;
+        let mut x = x.clone();
+        let mut block = first;
+        for layer in self.layers.iter().filter(|layer| layer.block >= first) {
+            if layer.block > block {
+                x = self.pool(&x)?;
+                block = layer.block;
             }
-            x = conv2d(&x, &layer.weight, Some(&layer.bias), conv)?;
+            x = layer.run(&x)?;
             if names.contains(&layer.name) {
                 features.insert(layer.name.clone(), x.clone());
                 if features.len() == names.len() {

@@ -1,11 +1,15 @@
 //! The engine for plain CPUs: hand-optimised inference for this one family of networks.
 //!
 //! It knows no candle, so that the two backends are independent witnesses. `weights` packs a model
-//! for a level's kernels, `plan` lays a network out for a size of frame, `kernels` do the work on
-//! the `threads` of a fixed team. README.md beside this file says what each layer costs and why.
+//! for a level's kernels, `layout` and `plan` lay a network out for a size of frame, `kernels` do
+//! the work on the `threads` of a fixed team. README.md beside this file says what each layer costs
+//! and why.
 
 mod kernels;
+mod layout;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod weights;
 

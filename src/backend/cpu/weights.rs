@@ -154,7 +154,7 @@ impl Weights {
             values.resize(values.len().next_multiple_of(16), 0.0);
             packed.push(one);
         }
-        let mut buffer = Buffer::zeros(values.len() + 16);
+        let mut buffer = Buffer::zeros(values.len() + 16)?;
         buffer.values_mut()[..values.len()].copy_from_slice(&values);
         Ok(Self {
             layers: packed,

@@ -25,6 +25,8 @@ mod picture;
 mod planar;
 mod statistics;
 mod strided;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod winograd;
 

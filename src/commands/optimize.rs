@@ -1,0 +1,207 @@
+//! `repaint optimize`: the command line into one job, progress for people.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use super::checks::{ensure_writable, set_threads};
+use super::progress::{Position, Progress};
+use super::{Interrupted, ensure_input_file, ensure_not_input};
+use crate::cli::OptimizeArgs;
+use crate::media::picture::PictureFormat;
+use crate::train::optimize::{
+    self, Cell, End, Event, Job, LayerWeight, Losses, Settings, Step, contact_sheet,
+};
+use crate::train::vgg::Vgg19;
+use crate::train::{checkpoint, vgg};
+
+/// Steps between two lines of progress where there is no terminal.
+const LINE_EVERY: u32 = 25;
+
+/// Optimises a picture. `stop` ends the work after the current step; what is there is written.
+pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
+    let job = job(args)?;
+    set_threads(args.threads)?;
+    let start = Instant::now();
+    let mut progress = Progress::new();
+    let mut before = None; // work done when the last step ended
+    let mut tell = |event| match event {
+        Event::Step(step) => show(&mut progress, &mut before, &step),
+        Event::Cell { label, psnr } => match psnr {
+            Some(psnr) => progress.result(&format!("{label}: {psnr:.1} dB")),
+            None => progress.result(&label),
+        },
+    };
+    let end = match args.all_layers {
+        true => contact_sheet(&job, &cells(args, &job.settings), stop, &mut tell),
+        false => optimize::optimize(&job, stop, &mut tell),
+    };
+    progress.finish();
+    let output = job.output.display();
+    match end? {
+        End::Finished(width, height) => {
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{output}: {width}x{height} in {seconds:.0} s");
+            Ok(())
+        }
+        End::Stopped(Some(_)) => Err(Interrupted(format!(
+            "the picture as it was is in `{output}`; the same command with --resume goes on"
+        ))
+        .into()),
+        End::Stopped(None) => {
+            Err(Interrupted(format!("the pictures that were ready are in `{output}`")).into())
+        }
+    }
+}
+
+/// What to do, checked as far as it can be before work begins.
+fn job(args: &OptimizeArgs) -> Result<Job> {
+    let settings = settings(args);
+    settings.ensure_sane()?;
+    let styles = styles(args)?;
+    let style_only = settings.content_layers.is_empty();
+    ensure_input_file(&args.content, "picture")?;
+    PictureFormat::of(&args.output)?;
+    let replaceable = args.overwrite || args.resume;
+    ensure_writable(&args.output, replaceable)?;
+    if !args.all_layers {
+        ensure_writable(&checkpoint::place(&args.output), replaceable)?;
+    }
+    if let Some(preview) = &args.preview {
+        PictureFormat::of(preview)?;
+        ensure_writable(preview, replaceable)?;
+    }
+    for input in [&args.content]
+        .into_iter()
+        .chain(styles.iter().map(|(path, _)| path))
+    {
+        ensure_not_input(input, &args.output)?;
+    }
+    Ok(Job {
+        settings,
+        content: (!style_only).then(|| args.content.clone()),
+        styles,
+        vgg19: vgg::find(args.vgg19.as_deref())?,
+        output: args.output.clone(),
+        preview: args.preview.clone(),
+        preview_every: args.preview_every,
+        checkpoint_every: args.checkpoint_every,
+        resume: args.resume,
+        device: args.device.into(),
+    })
+}
+
+/// The defaults of what is to be done, with what the command line says in their place.
+fn settings(args: &OptimizeArgs) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(layers) = &args.reconstruct_style {
+        settings = settings.reconstruct_style(layers.clone());
+    } else if let Some(layers) = &args.reconstruct {
+        settings = settings.reconstruct_content(layers.clone());
+    } else if args.all_layers {
+        settings = settings.reconstruct_content(LayerWeight::all(&["conv1_1"]));
+    }
+    fn given<T: Clone>(option: &Option<T>, setting: &mut T) {
+        if let Some(value) = option {
+            setting.clone_from(value);
+        }
+    }
+    settings.size = args.size.map(|size| size as usize);
+    settings.scales = args.scales;
+    settings.learning_rate = args.learning_rate;
+    settings.keep_colors |= args.keep_colors;
+    settings.seed = args.seed;
+    given(&args.steps, &mut settings.steps);
+    given(&args.optimizer.map(Into::into), &mut settings.optimizer);
+    given(&args.content_weight, &mut settings.content_weight);
+    given(&args.style_weight, &mut settings.style_weight);
+    given(&args.tv_weight, &mut settings.tv_weight);
+    given(&args.losses.map(Into::into), &mut settings.form);
+    given(&args.pooling.map(Into::into), &mut settings.pooling);
+    given(&args.start.map(Into::into), &mut settings.start);
+    given(&args.noise, &mut settings.noise);
+    given(&args.style_scale, &mut settings.style_scale);
+    if args.reconstruct.is_none() && args.reconstruct_style.is_none() && !args.all_layers {
+        given(&args.content_layers, &mut settings.content_layers);
+        given(&args.style_layers, &mut settings.style_layers);
+    }
+    settings
+}
+
+/// The style pictures and their weights: `a.jpg` counts 1, `a.jpg:0.7` counts 0.7, unless there is a
+/// file of just this name.
+fn styles(args: &OptimizeArgs) -> Result<Vec<(PathBuf, f64)>> {
+    if args.reconstruct_style.is_some() {
+        return Ok(vec![(args.content.clone(), 1.0)]);
+    }
+    let mut styles = Vec::new();
+    for text in &args.styles {
+        let whole = PathBuf::from(text);
+        let split = text.rsplit_once(':').filter(|_| !whole.exists());
+        let weighted = split.and_then(|(path, weight)| Some((path, weight.parse::<f64>().ok()?)));
+        let (path, weight) = match weighted {
+            Some((path, weight)) => (PathBuf::from(path), weight),
+            None => (whole, 1.0),
+        };
+        ensure!(
+            weight.is_finite() && weight > 0.0,
+            "`{text}`: the weight of a style is a number above 0"
+        );
+        ensure_input_file(&path, "picture")?;
+        styles.push((path, weight));
+    }
+    Ok(styles)
+}
+
+/// The pictures of the contact sheet.
+fn cells(args: &OptimizeArgs, settings: &Settings) -> Vec<Cell> {
+    if let Some(layers) = &args.reconstruct_style {
+        let until = |(i, last): (usize, &LayerWeight)| Cell {
+            label: match i {
+                0 => last.layer.clone(),
+                _ => format!("to {}", last.layer),
+            },
+            settings: Settings {
+                style_layers: layers[..=i].to_vec(),
+                ..settings.clone()
+            },
+        };
+        return layers.iter().enumerate().map(until).collect();
+    }
+    let one = |layer: String| Cell {
+        settings: Settings {
+            content_layers: LayerWeight::all(&[&layer]),
+            ..settings.clone()
+        },
+        label: layer,
+    };
+    Vgg19::layer_names().into_iter().map(one).collect()
+}
+
+fn show(progress: &mut Progress, before: &mut Option<u64>, step: &Step) {
+    let begun = before.replace(step.done);
+    progress.count(match begun {
+        Some(begun) => step.done.saturating_sub(begun),
+        None => (step.size.0 * step.size.1) as u64,
+    });
+    let Losses {
+        content,
+        style,
+        tv,
+        total,
+    } = step.losses;
+    let (width, height) = step.size;
+    let label = match &step.label {
+        Some(label) => format!("{label} "),
+        None => String::new(),
+    };
+    progress.show(&Position {
+        name: &format!("{label}{width}x{height} step {}/{}", step.steps, step.of),
+        words: &format!("content {content:.4} style {style:.4} tv {tv:.4} total {total:.4}"),
+        done: step.done,
+        all: step.all,
+        line: step.steps == 1 || step.steps == step.of || step.steps.is_multiple_of(LINE_EVERY),
+    });
+}
