@@ -51,6 +51,11 @@ missing() {
         fi
     done
     have ffprobe || say 'ffmpeg: makes and looks at videos in the tests'
+    # The tests of the live window press keys on a virtual screen; test.sh asks for them.
+    if [ "${with_tests:-no}" = yes ]; then
+        have Xvfb || say 'xvfb: a virtual screen, for the tests'
+        have xdotool || say 'xdotool: presses keys there, for the tests'
+    fi
     if ! have_rust && ! have rustup; then
         have curl || say 'curl: downloads Rust'
         [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ||

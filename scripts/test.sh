@@ -1,6 +1,9 @@
 #!/bin/sh
 # Installs what is missing, then runs every check that a change has to pass.
 set -eu
+# setup.sh reads it.
+# shellcheck disable=SC2034
+with_tests=yes
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "$0")/setup.sh"
 cd "$root"

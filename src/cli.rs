@@ -1,6 +1,8 @@
 //! The command line as types: what can be typed, and the words that explain it. No input or output.
 
 mod optimize;
+#[cfg(feature = "webcam")]
+mod webcam;
 
 use std::path::PathBuf;
 
@@ -11,8 +13,10 @@ use crate::kernels::Level;
 use crate::model::Precision;
 use crate::network::Width;
 pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
+#[cfg(feature = "webcam")]
+pub use webcam::{CameraFormatArg, WebcamArgs};
 
-/// Turns a video file or a picture into a painting, and learns new styles.
+/// Turns a webcam, a video file or a picture into a painting, and learns new styles.
 #[derive(Debug, Parser)]
 #[command(name = "repaint", version, max_term_width = 100)]
 pub struct Cli {
@@ -27,6 +31,9 @@ pub enum Command {
     /// Paint a video file: every frame painted, sound, timing and rotation kept
     #[cfg(feature = "video")]
     Video(VideoArgs),
+    /// Paint a webcam live in a window
+    #[cfg(all(feature = "video", feature = "webcam"))]
+    Webcam(WebcamArgs),
     /// Paint pictures
     Image(ImageArgs),
     /// Learn a new style from one painting

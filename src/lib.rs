@@ -3,6 +3,9 @@
 //! The path of a frame:
 //!
 //! ```text
+//! webcam:  capture -> newest -> paint -> newest -> main thread: window, keys
+//!                                  |-> bounded(8) -> encode (recording)
+//!                                  `-> newest -> virtual camera
 //! video:   decode -> bounded(4) -> paint -> bounded(4) -> encode; other streams copied
 //! image:   picture -> paint -> picture
 //! ```
@@ -23,11 +26,13 @@ pub mod kernels;
 pub mod media;
 pub mod model;
 pub mod network;
+pub mod noise_hold;
 pub mod ops;
 pub mod output;
 pub mod paint;
 pub mod pickle;
 pub mod pipeline;
+pub mod scale;
 pub mod tensors;
 pub mod text;
 pub mod train;

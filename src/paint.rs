@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use crate::backend::Backend;
 use crate::frame::Frame;
+use crate::model::Model;
 
 /// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
 const LUMA: [i32; 3] = [77, 150, 29];
@@ -25,6 +26,21 @@ impl Painter {
             strength,
             keep_colors,
         }
+    }
+
+    /// Takes over another model; see [`Backend::load`].
+    pub fn load(&mut self, model: &Model) -> Result<()> {
+        self.backend.load(model)
+    }
+
+    /// Changes the strength, from 0 (the source) to 1 (all paint).
+    pub fn set_strength(&mut self, strength: f32) {
+        self.strength = strength;
+    }
+
+    /// Chooses whose colours are shown: the source's, or the painting's.
+    pub fn set_keep_colors(&mut self, keep_colors: bool) {
+        self.keep_colors = keep_colors;
     }
 
     /// What computes; see [`Backend::name`].
@@ -83,7 +99,6 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
-    use crate::model::Model;
 
     /// Paints the negative of a picture.
     struct Inverter;

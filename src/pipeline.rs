@@ -3,6 +3,12 @@
 //! Every frame passes in order through two short queues, and its buffer travels back to be filled
 //! again: in steady state nothing is allocated. The end of the stream is a dropped sender. A stage
 //! that fails hangs up on its neighbours, which end quietly, so that the one error is the cause.
+//!
+//! This file paces files, where every frame counts; [`live`] paces what happens now, where the
+//! newest frame wins.
+
+pub mod live;
+pub mod worker;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,7 +191,7 @@ fn encode(
 }
 
 /// Waits for a stage; a panic becomes an error.
-fn join(name: &str, thread: std::io::Result<ScopedJoinHandle<'_, Result<Stage>>>) -> Result<Stage> {
+fn join<T>(name: &str, thread: std::io::Result<ScopedJoinHandle<'_, Result<T>>>) -> Result<T> {
     let thread = thread.with_context(|| format!("could not start the {name} thread"))?;
     thread
         .join()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::backend;
+use crate::backend::{self, Backend};
 use crate::cli::PaintArgs;
 use crate::model::Model;
 use crate::output::{Existing, Output};
@@ -16,6 +16,13 @@ pub(super) fn existing(overwrite: bool) -> Existing {
         true => Existing::Overwrite,
         false => Existing::Keep,
     }
+}
+
+/// Opens the engine that the arguments ask for.
+pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
+    let level = args.cpu_level.map(Into::into);
+    let threads = args.threads.map(usize::from);
+    backend::open(args.device.into(), threads, level)
 }
 
 /// Fails for a place that cannot be written, before hours of work went into what belongs there.
@@ -37,9 +44,7 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
 /// Finds the model and loads it into the engine that the arguments ask for.
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     let model = Model::find(&args.model)?;
-    let level = args.cpu_level.map(Into::into);
-    let threads = args.threads.map(usize::from);
-    let mut backend = backend::open(args.device.into(), threads, level)?;
+    let mut backend = open_backend(args)?;
     backend.load(&model)?;
     Ok(Painter::new(backend, args.strength, args.keep_colors))
 }

@@ -9,6 +9,8 @@ mod progress;
 mod train;
 #[cfg(feature = "video")]
 mod video;
+#[cfg(all(feature = "video", feature = "webcam"))]
+mod webcam;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +18,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::Command;
 
-use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
+use checks::{ensure_input_file, ensure_not_input, existing, open_backend, open_painter};
 
 /// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -46,6 +48,8 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Video(args) => video::run(args, &STOP),
         Command::Image(args) => image::run(args, &STOP),
         Command::Models(args) => models::run(args),
+        #[cfg(all(feature = "video", feature = "webcam"))]
+        Command::Webcam(args) => webcam::run(args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
         Command::Optimize(args) => optimize::run(args, &STOP),
         Command::Bench(args) => bench::run(args),

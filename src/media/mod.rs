@@ -2,6 +2,10 @@
 //!
 //! Media knows frames and nothing of networks. Each outside library has its home in one place.
 
+#[cfg(feature = "webcam")]
+pub mod camera;
+#[cfg(feature = "webcam")]
+mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
@@ -20,7 +24,18 @@ mod encode_subtitle;
 mod encode_video;
 #[cfg(feature = "video")]
 mod ffmpeg;
+#[cfg(feature = "webcam")]
+mod full_screen;
 pub mod picture;
+#[cfg(feature = "video")]
+pub mod player;
+#[cfg(target_os = "linux")]
+mod v4l2;
+pub mod virtual_camera;
+#[cfg(feature = "webcam")]
+pub mod window;
+
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -36,4 +51,31 @@ pub trait FrameSource {
 pub trait FrameSink {
     /// Takes one picture.
     fn write(&mut self, frame: &Frame) -> Result<()>;
+}
+
+/// Something that frames come from when they happen: a camera, or a file played as if it were one.
+pub trait LiveSource: Send {
+    /// Name for people.
+    fn name(&self) -> &str;
+
+    /// Width and height of the frames to come, in pixels.
+    fn size(&self) -> (usize, usize);
+
+    /// Frames a second to expect, as a fraction.
+    fn frame_rate(&self) -> (i32, i32);
+
+    /// Waits for the next picture, but never much longer than a quarter of a second, so that the
+    /// caller can end. Fails only when no picture will ever come again.
+    fn read(&mut self, frame: &mut Frame) -> Result<Reading>;
+}
+
+/// What a [`LiveSource`] had to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A picture, taken at this time.
+    Frame(Instant),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing, and why; the source goes on trying.
+    Trouble(String),
 }

@@ -1,0 +1,253 @@
+//! `repaint webcam`: checks what was asked for, opens camera, engine and window, and runs the live
+//! picture.
+
+mod artist;
+mod controls;
+mod rate;
+mod recorder;
+mod show;
+mod stats;
+mod styles;
+mod view;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Interrupted, existing, open_backend};
+use crate::cli::WebcamArgs;
+use crate::frame::Frame;
+use crate::media::camera;
+use crate::media::player::Player;
+use crate::media::virtual_camera::VirtualCamera;
+use crate::media::window::Window;
+use crate::media::{FrameSink, LiveSource};
+use crate::output::{Existing, write_whole};
+use crate::paint::Painter;
+use crate::pipeline::live::{self, Picture};
+use crate::pipeline::worker::Worker;
+use crate::scale::fitted;
+
+use artist::Artist;
+use controls::{Controls, SMALLEST_SIDE};
+use rate::RateControl;
+use recorder::Recording;
+use show::{Outcome, Settings, Show, lock};
+use styles::Styles;
+
+/// Short side of the painting where neither `--size` nor the camera make it smaller.
+const USUAL_SIDE: u32 = 480;
+
+/// Longest and shortest width of the window when it opens, in pixels.
+const WINDOW_WIDTHS: (usize, usize) = (640, 1280);
+
+/// How long the virtual camera may take to end.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shows the camera painted, or lists the cameras. Ends with [`Interrupted`] once `stop` is set.
+pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
+    if args.list {
+        return list();
+    }
+    let existing = existing(args.paint.overwrite);
+    ensure_outputs(args, existing)?;
+    let mut source = open_source(args)?;
+    let window = match args.headless {
+        true => None,
+        false => Some(open_window(source.size())?),
+    };
+    let (styles, style) = Styles::gather(&args.paint.model)?;
+    let mut backend = open_backend(&args.paint)?;
+    if let Some(Ok(model)) = styles.model(style) {
+        backend.load(model)?;
+    }
+    let painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
+    let reading = styles.read_all()?;
+
+    let (width, height) = source.size();
+    let largest = (width.min(height) as u32).max(2);
+    let side = args.paint.size.unwrap_or(USUAL_SIDE).min(largest);
+    let ceiling = args.paint.size.unwrap_or(largest).min(largest);
+    let shared = Arc::new(Mutex::new(Controls {
+        style,
+        strength: args.paint.strength,
+        keep_colors: args.paint.keep_colors,
+        mirror: args.mirror,
+        frozen: false,
+        steadiness: 0,
+        side,
+        automatic: args.fps.is_some(),
+        split: None,
+        dragging: false,
+        figures: true,
+        help: false,
+    }));
+    let rate = args.fps.map(|fps| {
+        let lowest = SMALLEST_SIDE.min(ceiling);
+        RateControl::new(fps.into(), side.max(lowest), ceiling)
+    });
+    let output_size = fitted((width, height), ceiling as usize);
+    let frame_rate = match args.fps {
+        Some(fps) => (fps as i32, 1),
+        None => source.frame_rate(),
+    };
+    let tape = Arc::new(Mutex::new(match &args.record {
+        Some(place) => Some(Recording::begin(place, existing, output_size, frame_rate)?),
+        None => None,
+    }));
+    let device = match &args.virtual_camera {
+        Some(path) => Some(feed(VirtualCamera::open(path, output_size, frame_rate)?)?),
+        None => None,
+    };
+    let settings = Settings {
+        frames: args.frames,
+        duration: args.duration.map(Duration::from_secs_f64),
+        folder: args.folder.clone().unwrap_or_default(),
+        output_size,
+        rate: frame_rate,
+        largest,
+        engine: painter.backend().to_string(),
+    };
+    let mut show = Show::new(
+        settings,
+        styles.clone(),
+        Arc::clone(&shared),
+        Arc::clone(&tape),
+        window,
+    )?;
+    let mut left = match args.headless {
+        true => args.frames, // no more than that is recorded, though the painter may be ahead
+        false => None,
+    };
+    let mut artist = Artist::new(painter, styles, style, shared, rate);
+    let outcome = live::run(
+        source.as_mut(),
+        |shot, picture| artist.paint(shot, picture),
+        |picture| {
+            if left != Some(0) {
+                pass_on(picture, &tape, device.as_ref());
+            }
+            left = left.map(|left| left.saturating_sub(1));
+        },
+        |live| show.run(live, stop),
+    );
+    let finished = show.finish();
+    let device = device.map_or(Ok(()), |device| device.finish_within(DEVICE_PATIENCE));
+    ensure!(reading.join().is_ok(), "the models thread panicked");
+    let outcome = outcome?;
+    report(args, &outcome)?;
+    finished?;
+    device?;
+    match outcome.interrupted {
+        true => Err(Interrupted(summary(args, &outcome)).into()),
+        false => Ok(()),
+    }
+}
+
+/// Hands a painting to the recording and the virtual camera, whichever there are.
+fn pass_on(picture: &Picture, tape: &show::Tape, device: Option<&Worker<Frame>>) {
+    if let Some(recording) = lock(tape).as_mut() {
+        recording.take(&picture.painting, picture.at);
+    }
+    if let Some(device) = device {
+        let mut frame = device.done().unwrap_or_default();
+        frame.shape_like(&picture.painting);
+        frame.pixels.copy_from_slice(&picture.painting.pixels);
+        device.offer(frame); // a device that is behind gets the next one
+    }
+}
+
+/// Starts the thread that writes to the virtual camera.
+fn feed(mut device: VirtualCamera) -> Result<Worker<Frame>> {
+    Worker::start("virtual camera", 1, move |frame: &mut Frame| {
+        device.write(frame)
+    })
+}
+
+/// Fails, before anything is opened, when something cannot be written.
+fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
+    ensure!(
+        !args.headless
+            || args.record.is_some()
+            || args.virtual_camera.is_some()
+            || args.stats.is_some(),
+        "--headless shows nothing: add --record FILE or --virtual-camera DEVICE"
+    );
+    if let Some(folder) = &args.folder {
+        ensure!(
+            folder.is_dir(),
+            "no folder `{}` for snapshots and recordings: make it first",
+            folder.display()
+        );
+    }
+    if let Some(place) = &args.record {
+        recorder::ensure_place(place, existing)?;
+    }
+    if let Some(place) = &args.stats {
+        write_whole(place, b"{}\n")?;
+    }
+    Ok(())
+}
+
+fn open_source(args: &WebcamArgs) -> Result<Box<dyn LiveSource>> {
+    let path = Path::new(&args.camera);
+    if path.is_file() {
+        return Ok(Box::new(Player::open(path)?));
+    }
+    let wanted = camera::Wanted {
+        side: args.paint.size.unwrap_or(USUAL_SIDE),
+        fps: args.fps.unwrap_or(30),
+        format: args.camera_format.map(Into::into),
+    };
+    Ok(Box::new(camera::open(&args.camera, wanted)?))
+}
+
+fn open_window(camera: (usize, usize)) -> Result<Window> {
+    let width = camera.0.clamp(WINDOW_WIDTHS.0, WINDOW_WIDTHS.1);
+    let height = (camera.1 * width / camera.0.max(1)).clamp(64, WINDOW_WIDTHS.1);
+    Window::open("repaint", width, height)
+}
+
+fn list() -> Result<()> {
+    let cameras = camera::list()?;
+    if cameras.is_empty() {
+        eprintln!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
+    }
+    for camera in cameras {
+        println!("{}: {}", camera.index, camera.name);
+        for mode in &camera.modes {
+            println!("    {mode}");
+        }
+        if let Some(trouble) = &camera.trouble {
+            println!("    {trouble}");
+        }
+    }
+    Ok(())
+}
+
+/// Writes `--stats` and says where the recording is.
+fn report(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
+    if let Some(place) = &args.stats {
+        let mut text = serde_json::to_string_pretty(&outcome.figures)
+            .context("could not write the figures")?;
+        text.push('\n');
+        write_whole(place, text.as_bytes())?;
+    }
+    if args.headless && !outcome.interrupted {
+        println!("{}", summary(args, outcome));
+    }
+    Ok(())
+}
+
+fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
+    let figures = &outcome.figures;
+    let place = args.record.as_ref();
+    let place = place.map_or(String::new(), |place| format!("{}: ", place.display()));
+    format!(
+        "{place}{} pictures in {:.1} s, {:.1} fps, {} dropped",
+        figures.shown, figures.seconds, figures.shown_fps, figures.dropped
+    )
+}

@@ -1,0 +1,218 @@
+//! The paint stage of the live picture: from a captured frame to a painting, as the controls say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::controls::Controls;
+use super::rate::RateControl;
+use super::styles::Styles;
+use crate::frame::Frame;
+use crate::noise_hold::NoiseHold;
+use crate::paint::Painter;
+use crate::pipeline::live::{Picture, Shot};
+use crate::scale::{Scaler, fitted};
+
+/// How long one style passes into another.
+const FADE: Duration = Duration::from_millis(250);
+
+/// The controls as the window and the painter share them.
+pub(super) type Shared = Arc<Mutex<Controls>>;
+
+/// Reads the shared controls.
+pub(super) fn read(shared: &Shared) -> Controls {
+    *shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Paints.
+pub(super) struct Artist {
+    painter: Painter,
+    styles: Styles,
+    shared: Shared,
+    rate: Option<RateControl>,
+    /// Style in the engine, and the one last asked for that cannot be had.
+    style: usize,
+    refused: Option<usize>,
+    scaler: Scaler,
+    hold: NoiseHold,
+    held: Frame,
+    last: Option<Shot>,
+    last_controls: Option<Controls>,
+    last_painting: Frame,
+    fade: Option<Fade>,
+}
+
+/// A style that is passing.
+struct Fade {
+    from: Frame,
+    since: Instant,
+    scaler: Scaler,
+    scaled: Frame,
+}
+
+impl Artist {
+    /// Paints with `painter`, into which `style` of `styles` is loaded. `rate` chooses the
+    /// resolution while the controls say so.
+    pub fn new(
+        painter: Painter,
+        styles: Styles,
+        style: usize,
+        shared: Shared,
+        rate: Option<RateControl>,
+    ) -> Self {
+        Self {
+            painter,
+            styles,
+            shared,
+            rate,
+            style,
+            refused: None,
+            scaler: Scaler::default(),
+            hold: NoiseHold::default(),
+            held: Frame::default(),
+            last: None,
+            last_controls: None,
+            last_painting: Frame::default(),
+            fade: None,
+        }
+    }
+
+    /// Fills `picture` from `shot`; says whether there is something new to show. While frozen, the
+    /// shot that was painted last is painted again when a control changes.
+    pub fn paint(&mut self, shot: Option<&Shot>, picture: &mut Picture) -> Result<bool> {
+        let mut controls = read(&self.shared);
+        let changed = self.last_controls != Some(controls) || self.fade.is_some();
+        self.last_controls = Some(controls);
+        let frozen = match (controls.frozen, shot) {
+            (false, Some(shot)) => {
+                self.keep(shot);
+                false
+            }
+            (true, Some(shot)) if self.last.is_none() => {
+                self.keep(shot);
+                true
+            }
+            (true, _) if changed && self.last.is_some() => true,
+            _ => return Ok(false),
+        };
+        self.change_style(&mut controls)?;
+        let Some(shot) = &self.last else {
+            return Ok(false);
+        };
+        let start = Instant::now();
+        let side = match &self.rate {
+            Some(rate) if controls.automatic => rate.side(),
+            _ => controls.side,
+        };
+        let size = fitted((shot.frame.width, shot.frame.height), side as usize);
+        self.scaler
+            .run(&shot.frame, size, controls.mirror, &mut self.held);
+        picture.at = if frozen { start } else { shot.at };
+        self.hold.apply(&mut self.held, controls.tolerance());
+        picture.source.shape_like(&self.held);
+        picture.source.pixels.copy_from_slice(&self.held.pixels);
+        self.painter.set_strength(controls.strength);
+        self.painter.set_keep_colors(controls.keep_colors);
+        self.painter.paint(&picture.source, &mut picture.painting)?;
+        if let Some(fade) = &mut self.fade
+            && !fade.mix(&mut picture.painting, Instant::now())
+        {
+            self.fade = None;
+        }
+        self.last_painting.shape_like(&picture.painting);
+        self.last_painting
+            .pixels
+            .copy_from_slice(&picture.painting.pixels);
+        if let Some(rate) = &mut self.rate
+            && controls.automatic
+            && !frozen
+        {
+            let now = Instant::now();
+            rate.painted(now - start, now);
+        }
+        Ok(true)
+    }
+
+    /// Keeps a shot in case the picture is frozen.
+    fn keep(&mut self, shot: &Shot) {
+        let last = self.last.get_or_insert_default();
+        last.at = shot.at;
+        last.frame.shape_like(&shot.frame);
+        last.frame.pixels.copy_from_slice(&shot.frame.pixels);
+    }
+
+    /// Loads the style that the controls ask for, when it has been read, and lets the last painting
+    /// pass into it. A style that cannot be loaded leaves the old one.
+    fn change_style(&mut self, controls: &mut Controls) -> Result<()> {
+        if controls.style == self.style || self.refused == Some(controls.style) {
+            return Ok(());
+        }
+        match self.styles.model(controls.style) {
+            None => {} // still being read: the next frame asks again
+            Some(Err(_)) => self.refused = Some(controls.style),
+            Some(Ok(model)) => {
+                self.painter.load(model)?;
+                self.style = controls.style;
+                self.refused = None;
+                if !self.last_painting.pixels.is_empty() {
+                    self.fade = Some(Fade {
+                        from: self.last_painting.clone(),
+                        since: Instant::now(),
+                        scaler: Scaler::default(),
+                        scaled: Frame::default(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fade {
+    /// Mixes what passes into `painting`; `false` once it has passed.
+    fn mix(&mut self, painting: &mut Frame, now: Instant) -> bool {
+        let part = (now - self.since).as_secs_f32() / FADE.as_secs_f32();
+        if part >= 1.0 {
+            return false;
+        }
+        let weight = ((1.0 - part) * 256.0) as i32;
+        let size = (painting.width, painting.height);
+        self.scaler.run(&self.from, size, false, &mut self.scaled);
+        for (value, &old) in painting.pixels.iter_mut().zip(&self.scaled.pixels) {
+            let new = i32::from(*value);
+            *value = (new + (((i32::from(old) - new) * weight + 128) >> 8)) as u8;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(value: u8) -> Frame {
+        let mut frame = Frame::new(8, 8);
+        frame.pixels.fill(value);
+        frame
+    }
+
+    #[test]
+    fn one_style_passes_into_the_next_within_a_quarter_of_a_second() {
+        let since = Instant::now();
+        let mut fade = Fade {
+            from: flat(200),
+            since,
+            scaler: Scaler::default(),
+            scaled: Frame::default(),
+        };
+        let mut value = |ms: u64| {
+            let mut painting = flat(100);
+            let goes_on = fade.mix(&mut painting, since + Duration::from_millis(ms));
+            (painting.pixels[0], goes_on)
+        };
+        assert_eq!(value(0), (200, true));
+        assert_eq!(value(125), (150, true));
+        assert_eq!(value(250), (100, false));
+    }
+}

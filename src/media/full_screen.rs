@@ -1,0 +1,153 @@
+//! Full screen for a window of minifb, which has no call for it: on X11 by asking the window
+//! manager, or where there is none by filling the screen. Elsewhere the desktop's own key does it.
+
+use anyhow::{Result, bail};
+
+/// The place of a window on the screen: x, y, width, height.
+type Place = (i32, i32, u32, u32);
+
+/// Remembers how to come back.
+#[derive(Default)]
+pub(super) struct FullScreen {
+    full: bool,
+    before: Option<Place>,
+}
+
+impl FullScreen {
+    /// Makes the window fill the screen, or go back to where it was. Fails where there is no way
+    /// to it.
+    pub fn toggle(&mut self, window: &minifb::Window) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(id) = x11::id(window) {
+            self.before = x11::set(id, !self.full, self.before)?;
+            self.full = !self.full;
+            return Ok(());
+        }
+        let _ = window;
+        bail!("full screen: use the key of your desktop for it")
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod x11 {
+    use std::ffi::{CStr, c_long, c_ulong};
+
+    use anyhow::{Result, anyhow, ensure};
+    use raw_window_handle::{HasWindowHandle, RawWindowHandle};
+    use x11_dl::xlib::{self, Xlib};
+
+    use super::Place;
+
+    /// X11's number of the window, if it is one of X11's.
+    pub fn id(window: &minifb::Window) -> Option<xlib::Window> {
+        match window.window_handle().ok()?.as_raw() {
+            RawWindowHandle::Xlib(handle) => Some(handle.window),
+            _ => None,
+        }
+    }
+
+    /// Fills the screen with the window, or puts it back to `before`. Returns where it was, if the
+    /// program itself has to put it back.
+    pub fn set(window: xlib::Window, full: bool, before: Option<Place>) -> Result<Option<Place>> {
+        let x = Xlib::open().map_err(|error| anyhow!("could not load Xlib: {error}"))?;
+        // SAFETY: Xlib was loaded by its own names and signatures. The display is checked, used by
+        // this thread alone and closed once; the window is live, as its owner is borrowed by the
+        // caller of `toggle`; the other arguments live through the calls that they go to.
+        unsafe {
+            let display = (x.XOpenDisplay)(std::ptr::null());
+            ensure!(!display.is_null(), "no X11 display for full screen");
+            let root = (x.XDefaultRootWindow)(display);
+            let atom = |name: &CStr| (x.XInternAtom)(display, name.as_ptr(), xlib::False);
+            let mut place = None;
+            if is_managed(&x, display, root, atom(c"_NET_SUPPORTING_WM_CHECK")) {
+                let mut data = xlib::ClientMessageData::new();
+                data.set_long(0, c_long::from(full)); // 1 adds a state, 0 removes it
+                data.set_long(1, atom(c"_NET_WM_STATE_FULLSCREEN") as c_long);
+                data.set_long(3, 1); // asked for by an application
+                let message = xlib::XClientMessageEvent {
+                    type_: xlib::ClientMessage,
+                    serial: 0,
+                    send_event: xlib::True,
+                    display,
+                    window,
+                    message_type: atom(c"_NET_WM_STATE"),
+                    format: 32,
+                    data,
+                };
+                let mask = xlib::SubstructureRedirectMask | xlib::SubstructureNotifyMask;
+                let mut event = xlib::XEvent::from(message);
+                (x.XSendEvent)(display, root, xlib::False, mask, &mut event);
+            } else {
+                let now = geometry(&x, display, window);
+                let screen = geometry(&x, display, root);
+                let to = if full { screen } else { before.unwrap_or(now) };
+                (x.XMoveResizeWindow)(display, window, to.0, to.1, to.2, to.3);
+                place = full.then_some(now);
+            }
+            (x.XCloseDisplay)(display); // sends what is waiting
+            Ok(place)
+        }
+    }
+
+    /// Whether a window manager runs that understands window states.
+    ///
+    /// # Safety
+    /// `display` must be open and `root` one of its windows.
+    unsafe fn is_managed(
+        x: &Xlib,
+        display: *mut xlib::Display,
+        root: xlib::Window,
+        check: xlib::Atom,
+    ) -> bool {
+        let (mut kind, mut format) = (0, 0);
+        let (mut items, mut after): (c_ulong, c_ulong) = (0, 0);
+        let mut value = std::ptr::null_mut();
+        // SAFETY: as the caller promises; the results go to live variables, and the value, which
+        // Xlib allocates, is freed by it.
+        unsafe {
+            let answer = (x.XGetWindowProperty)(
+                display,
+                root,
+                check,
+                0,
+                1,
+                xlib::False,
+                xlib::XA_WINDOW,
+                &mut kind,
+                &mut format,
+                &mut items,
+                &mut after,
+                &mut value,
+            );
+            if !value.is_null() {
+                (x.XFree)(value.cast());
+            }
+            answer == i32::from(xlib::Success) && items > 0
+        }
+    }
+
+    /// Where a window is and how large.
+    ///
+    /// # Safety
+    /// `display` must be open and `window` one of its windows.
+    unsafe fn geometry(x: &Xlib, display: *mut xlib::Display, window: xlib::Window) -> Place {
+        let mut root = 0;
+        let (mut left, mut top, mut width, mut height) = (0, 0, 0, 0);
+        let (mut border, mut depth) = (0, 0);
+        // SAFETY: as the caller promises; the results go to live variables.
+        unsafe {
+            (x.XGetGeometry)(
+                display,
+                window,
+                &mut root,
+                &mut left,
+                &mut top,
+                &mut width,
+                &mut height,
+                &mut border,
+                &mut depth,
+            );
+        }
+        (left, top, width, height)
+    }
+}

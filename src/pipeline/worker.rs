@@ -1,0 +1,109 @@
+//! A thread for work that must not hold up the picture: encoding, writing files and devices.
+
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::words;
+
+/// A named thread that handles messages in order, with a short queue before it. It ends at its
+/// first error, which [`Worker::finish`] returns.
+pub struct Worker<M> {
+    name: &'static str,
+    messages: Sender<M>,
+    done: Receiver<M>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl<M: Send + 'static> Worker<M> {
+    /// Starts the thread. At most `capacity` messages wait. Messages that were handled come back
+    /// through [`Worker::done`], so that their memory can be used again.
+    pub fn start(
+        name: &'static str,
+        capacity: usize,
+        mut handle: impl FnMut(&mut M) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let (messages, to_handle) = bounded::<M>(capacity);
+        let (handled, done) = bounded(capacity);
+        let thread = Builder::new()
+            .name(name.into())
+            .spawn(move || {
+                for mut message in to_handle {
+                    handle(&mut message)?;
+                    // A full way back only means that the memory is not needed again.
+                    let _ = handled.try_send(message);
+                }
+                Ok(())
+            })
+            .with_context(|| format!("could not start the {name} thread"))?;
+        Ok(Self {
+            name,
+            messages,
+            done,
+            thread,
+        })
+    }
+
+    /// Hands over a message unless the queue is full or the thread has ended; says whether it was
+    /// taken. Never waits.
+    pub fn offer(&self, message: M) -> bool {
+        match self.messages.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Hands over a message that must arrive; waits for a place in the queue. A thread that ended
+    /// does not take it, and [`Worker::finish`] says why.
+    pub fn send(&self, message: M) {
+        let _ = self.messages.send(message);
+    }
+
+    /// A message that was handled.
+    pub fn done(&self) -> Option<M> {
+        self.done.try_recv().ok()
+    }
+
+    /// Whether the thread ended by itself, which only an error makes it do.
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until every message is handled and returns the error, if there was one.
+    pub fn finish(self) -> Result<()> {
+        drop(self.messages);
+        let panicked = |panic: Box<dyn std::any::Any + Send>| {
+            Err(anyhow!(
+                "the {} thread panicked: {}",
+                self.name,
+                words(&*panic)
+            ))
+        };
+        self.thread.join().unwrap_or_else(panicked)
+    }
+
+    /// As [`Worker::finish`], but gives up after `patience` on a thread that hangs in a device.
+    pub fn finish_within(self, patience: Duration) -> Result<()> {
+        let Self {
+            name,
+            messages,
+            done,
+            thread,
+        } = self;
+        drop(messages);
+        let since = std::time::Instant::now();
+        while !thread.is_finished() {
+            if since.elapsed() > patience {
+                return Err(anyhow!("the {name} thread hangs: its device takes nothing"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(done);
+        let panicked = |panic: Box<dyn std::any::Any + Send>| {
+            Err(anyhow!("the {name} thread panicked: {}", words(&*panic)))
+        };
+        thread.join().unwrap_or_else(panicked)
+    }
+}
