@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, mpsc};
 
 use repaint::fetch::{self, Fetched, Source};
 use repaint::tensors::File;
@@ -17,6 +17,14 @@ use sha2::{Digest, Sha256};
 use torch_file::TorchFile;
 
 const CONVOLUTIONS: [u32; 16] = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34];
+
+/// Written to while a process is started, read while a download holds its lock: until it runs its
+/// own program, a started process shares the open files of all tests, and with them their locks.
+static STARTING: RwLock<()> = RwLock::new(());
+
+fn no_process_starts() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A file with the tensor names of torchvision's VGG19, and values of a few kilobytes.
 fn tiny_vgg19() -> Vec<u8> {
@@ -112,6 +120,7 @@ fn give(mut stream: TcpStream, answer: Answer) -> Option<usize> {
 
 fn fetch(url: &str, sha256: &str, place: &Path) -> Result<Fetched, String> {
     let go_on = &mut |_, _| ControlFlow::Continue(());
+    let _guard = no_process_starts();
     fetch::vgg19(Source { url, sha256 }, place, go_on).map_err(|error| {
         let error = format!("{error:#}");
         assert!(!error.contains('\n'), "{error}");
@@ -148,11 +157,13 @@ fn the_convolutions_of_a_download_are_kept_and_nothing_else() {
         url: &url,
         sha256: &sha256(&content)[..8],
     };
+    let guard = no_process_starts();
     let fetched = fetch::vgg19(source, &place, &mut |have, total| {
         assert!(have >= last);
         (last, sum) = (have, total);
         ControlFlow::Continue(())
     });
+    drop(guard);
     assert_eq!(fetched.unwrap(), Fetched::Downloaded);
     assert_eq!(
         (last, sum),
@@ -204,6 +215,7 @@ fn a_download_that_was_stopped_continues_even_at_its_end() {
         url: &url,
         sha256: &hash,
     };
+    let guard = no_process_starts();
     let fetched = fetch::vgg19(
         source,
         &place,
@@ -212,6 +224,7 @@ fn a_download_that_was_stopped_continues_even_at_its_end() {
             false => ControlFlow::Continue(()),
         },
     );
+    drop(guard);
     assert_eq!(fetched.unwrap(), Fetched::Part);
     assert_eq!(fetch(&url, &hash, &place), Ok(Fetched::Downloaded));
     assert_convolutions_kept(&place);
@@ -317,7 +330,9 @@ fn the_command_fetches_from_the_mirror_into_the_cache() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_repaint"));
         let command = command.args(["models", "fetch", "vgg19"]);
         let command = command.env("REPAINT_VGG19_URL", &url);
-        command.env("XDG_CACHE_HOME", home.path()).output().unwrap()
+        let command = command.env("XDG_CACHE_HOME", home.path());
+        let _guard = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+        command.output().unwrap()
     };
     let output = run();
     let told = String::from_utf8(output.stderr).unwrap();
