@@ -148,15 +148,19 @@ pub struct TrainArgs {
     /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
     #[arg(long, value_name = "FILE")]
     pub vgg19: Option<PathBuf>,
-    /// Picture that shows the state of the training, rewritten every --preview-every steps
+    /// Picture that shows the state of the training, rewritten every --preview-every steps; preview.png
+    /// in the folder OUT.training when not given
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
     /// Steps between two previews
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub preview_every: u32,
-    /// Steps between two checkpoints, which lie beside the output until it is finished
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Steps between two checkpoints, which lie in the folder OUT.training until the model is finished
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_every: u32,
+    /// Go on from the checkpoint of an interrupted training; everything else as it was given then
+    #[arg(long)]
+    pub resume: bool,
     /// Photographs to measure the finished model on; the folder `validation` beside --photos, if there
     /// is one, when not given
     #[arg(long, value_name = "DIR")]

@@ -29,4 +29,5 @@ pub mod paint;
 pub mod pickle;
 pub mod pipeline;
 pub mod tensors;
+pub mod text;
 pub mod train;

@@ -87,6 +87,22 @@ impl Settings {
         toml::to_string(self).context("could not write the settings as TOML")
     }
 
+    /// The first setting in which `other` differs: its name, the value here and the value there.
+    pub fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>> {
+        let table = |settings| {
+            toml::Table::try_from(settings).context("could not write the settings as TOML")
+        };
+        let (ours, theirs) = (table(self)?, table(other)?);
+        let text = |value: Option<&toml::Value>| {
+            value.map_or_else(|| "nothing".to_string(), toml::Value::to_string)
+        };
+        let names = ours.keys().chain(theirs.keys());
+        Ok(names
+            .map(|name| (name, ours.get(name), theirs.get(name)))
+            .find(|(_, ours, theirs)| ours != theirs)
+            .map(|(name, ours, theirs)| (name.clone(), text(ours), text(theirs))))
+    }
+
     /// Fails for values with which nothing can be trained, naming the first.
     pub fn ensure_sane(&self) -> Result<()> {
         let within = |name: &str, value: usize, low: usize, high: usize| {
