@@ -112,7 +112,8 @@ pub struct TrainArgs {
     /// Folder of photographs to train on
     #[arg(long, value_name = "DIR")]
     pub photos: PathBuf,
-    /// Model file to write (safetensors)
+    /// Model file to write (safetensors); beside it appears the folder OUT.training with preview,
+    /// loss curves, log and checkpoint
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// Settings as TOML; what is given on the command line wins

@@ -268,6 +268,9 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
     assert_eq!(model.metadata.title, "Stripes");
     assert_eq!(model.metadata.losses, validation.to_string());
     assert_eq!(Settings::from_toml(&model.metadata.recipe)?, job.settings);
+    let log = std::fs::read_to_string(studio.path().join("stripes.training/log.jsonl"))?;
+    assert_eq!(log.lines().count(), 6);
+    assert!(studio.path().join("stripes.training/losses.png").exists());
     let preview = picture::read(&studio.path().join("preview.png"))?;
     assert_eq!((preview.width, preview.height % 256), (512, 0));
     assert!(

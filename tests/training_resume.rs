@@ -91,6 +91,15 @@ fn a_training_killed_at_any_step_goes_on_to_the_same_model_bit_by_bit() -> Resul
     let tensors = |name: &str| Ok::<_, anyhow::Error>(Model::read(&path(name))?.tensors);
     assert_eq!(tensors("parts.safetensors")?, tensors("whole.safetensors")?);
     assert!(!checkpoint.exists());
+    let losses = |folder: &str| -> Result<Vec<_>> {
+        let log = std::fs::read_to_string(path(folder).join("log.jsonl"))?;
+        let lines = log.lines().map(serde_json::from_str::<serde_json::Value>);
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let part =
+            |line: &serde_json::Value| ["step", "content", "style"].map(|key| line[key].clone());
+        Ok(lines.iter().map(part).collect())
+    };
+    assert_eq!(losses("parts.training")?, losses("whole.training")?);
     Ok(())
 }
 

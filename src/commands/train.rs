@@ -216,6 +216,7 @@ impl Progress {
             content,
             style,
             tv,
+            ..
         } = step;
         self.last = Instant::now();
         self.steps = steps;

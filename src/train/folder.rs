@@ -29,6 +29,16 @@ impl Folder {
         self.place.join("checkpoint.safetensors")
     }
 
+    /// The log, one JSON object a line for each step.
+    pub fn log(&self) -> PathBuf {
+        self.place.join("log.jsonl")
+    }
+
+    /// The picture of the loss curves.
+    pub fn curves(&self) -> PathBuf {
+        self.place.join("losses.png")
+    }
+
     /// What the network makes of a few photos.
     pub fn preview(&self) -> PathBuf {
         self.place.join("preview.png")

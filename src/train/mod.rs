@@ -5,8 +5,10 @@
 
 pub mod adam;
 mod checkpoint;
+mod curves;
 pub mod dataset;
 pub mod folder;
+mod journal;
 pub mod loss;
 mod measure;
 mod product;
@@ -17,18 +19,23 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{Device, candle};
 use crate::frame::Frame;
+use crate::media::picture;
 use crate::network::Network;
 use crate::ops::transformer;
+use crate::output::Existing;
 use adam::OneCycle;
 use checkpoint::Origin;
 use dataset::Dataset;
 use folder::Folder;
+use journal::Journal;
 use loss::{Form, PerceptualLoss, total_variation};
 pub use measure::Validation;
 use measure::{Preview, validate};
@@ -77,10 +84,11 @@ pub enum Event {
     Validating(usize),
 }
 
-/// Figures of one step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Figures of one step, as the log has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Steps made so far, this one counted.
+    #[serde(rename = "step")]
     pub steps: u32,
     /// Content loss.
     pub content: f32,
@@ -88,6 +96,12 @@ pub struct Step {
     pub style: f32,
     /// Total variation, not weighted.
     pub tv: f32,
+    /// Learning rate.
+    pub rate: f64,
+    /// Photos a second in this step.
+    pub images_per_second: f64,
+    /// Seconds spent on all steps so far, interruptions not counted.
+    pub seconds: f64,
 }
 
 /// How a training ended.
@@ -155,11 +169,13 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
         checkpoint::remove(&checkpoint)?;
     }
     let preview = Preview::open(&job.preview, shown, &device)?;
+    let mut journal = Journal::open(&folder.log(), state.steps())?;
     let batch_shape = (settings.batch, 3, settings.crop, settings.crop);
 
     let stopped = std::thread::scope(|scope| {
         let mut good = state.snapshot()?; // what a training that goes wrong returns to
         let mut batches = data.batches(scope, state.steps() as usize)?;
+        let mut last = Instant::now();
         while state.steps() < settings.steps {
             if stop.load(Ordering::SeqCst) {
                 checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
@@ -182,6 +198,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             if let Some(fault) = state.fault(total, &gradients)? {
                 tell(Event::Remark(state.return_to(&good, &fault)?));
                 batches = data.batches(scope, state.steps() as usize)?;
+                journal.cut(state.steps())?;
                 continue;
             }
             // Only a state whose losses have been seen to be sound is one to return to.
@@ -191,16 +208,26 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
                 checkpoint::write(&checkpoint, &origin, &good)?;
             }
             let (rate, beta1) = schedule.at(state.steps());
-            state.step(&gradients, total, rate * state.rate(), beta1)?;
+            let rate = rate * state.rate();
+            state.step(&gradients, total, rate, beta1)?;
             let steps = state.steps();
-            tell(Event::Step(Step {
+            let spent = last.elapsed().as_secs_f64();
+            last = Instant::now();
+            let step = Step {
                 steps,
                 content,
                 style,
                 tv,
-            }));
+                rate,
+                images_per_second: settings.batch as f64 / spent,
+                seconds: journal.seconds() + spent,
+            };
+            journal.add(step)?;
+            tell(Event::Step(step));
             if steps.is_multiple_of(job.preview_every) || steps == settings.steps {
                 preview.write(&network, &weights)?;
+                let curves = curves::draw(journal.steps());
+                picture::write(&folder.curves(), &curves, Existing::Overwrite)?;
             }
         }
         Ok::<_, anyhow::Error>(false)
