@@ -140,7 +140,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
     let checkpoint = folder.checkpoint();
     let origin = Origin::new(settings, &painting, data.paths());
     let network = Network::from(settings.network);
-    let mut state = State::new(&network, settings.seed, &device)?;
+    let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
     if job.resume {
         let found = checkpoint::read(&checkpoint, &origin)?;
         state
@@ -225,7 +225,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             journal.add(step)?;
             tell(Event::Step(step));
             if steps.is_multiple_of(job.preview_every) || steps == settings.steps {
-                preview.write(&network, &weights)?;
+                preview.write(&network, &state.average())?;
                 let curves = curves::draw(journal.steps());
                 picture::write(&folder.curves(), &curves, Existing::Overwrite)?;
             }
@@ -239,14 +239,15 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
         });
     }
 
+    let average = state.average();
     let losses = match validation.is_empty() {
         true => None,
         false => {
             tell(Event::Validating(validation.len()));
-            validate(&network, &weights, &loss, &validation, &device, tell)?
+            validate(&network, &average, &loss, &validation, &device, tell)?
         }
     };
-    product::write(job, &weights, losses.as_ref())?;
+    product::write(job, &average, losses.as_ref())?;
     checkpoint::remove(&checkpoint)?;
     Ok(End::Finished {
         validation: losses,

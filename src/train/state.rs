@@ -1,5 +1,5 @@
-//! Everything that changes from step to step: weights, Adam's running means, the number of steps,
-//! what the recent losses were. It can be taken down as a [`Snapshot`] and put back bit by bit.
+//! Everything that changes from step to step: weights, their average, Adam's running means, the number
+//! of steps, what the recent losses were. It can be taken down as a [`Snapshot`] and put back bit by bit.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,10 @@ const WEIGHT_STREAM: u64 = u64::MAX;
 /// Added to the bias of the last convolution: an untrained network paints grey.
 const GREY: f64 = 127.0;
 
+/// The average of the weights reaches back over about one in this many of all steps: with a rate that
+/// falls to nothing, longer averages only lag behind.
+const AVERAGED: u32 = 50;
+
 /// How often a training may return to an earlier state before it is given up: the learning rate is
 /// then a sixteenth.
 const MAX_RETURNS: u32 = 4;
@@ -32,6 +36,7 @@ const MAX_RETURNS: u32 = 4;
 /// Tensors of a snapshot: those of the network by name, and with these words before the name.
 const FIRST: &str = "adam.first.";
 const SECOND: &str = "adam.second.";
+const AVERAGE: &str = "average.";
 
 /// Name of a snapshot's tensor of recent losses.
 const RECENT: &str = "recent_losses";
@@ -40,8 +45,10 @@ const RECENT: &str = "recent_losses";
 pub struct State {
     names: Vec<String>,
     vars: Vec<Var>,
+    average: Vec<Tensor>,
     adam: Adam,
     watch: Watch,
+    total: u32,
     steps: u32,
     returns: u32,
 }
@@ -58,8 +65,8 @@ pub struct Snapshot {
 }
 
 impl State {
-    /// The state before the first step.
-    pub fn new(network: &Network, seed: u64, device: &Device) -> Result<Self> {
+    /// The state before the first of `total` steps.
+    pub fn new(network: &Network, seed: u64, total: u32, device: &Device) -> Result<Self> {
         let (names, vars): (Vec<_>, Vec<_>) =
             first_weights(network, seed, device)?.into_iter().unzip();
         let config = AdamConfig {
@@ -68,8 +75,13 @@ impl State {
         };
         Ok(Self {
             adam: Adam::new(vars.clone(), config)?,
+            average: vars
+                .iter()
+                .map(|var| var.copy())
+                .collect::<candle_core::Result<_>>()?,
             names,
             vars,
+            total,
             watch: Watch::default(),
             steps: 0,
             returns: 0,
@@ -92,6 +104,13 @@ impl State {
         self.names.iter().cloned().zip(tensors).collect()
     }
 
+    /// An exponential moving average of the weights, by name: what is left of them when single
+    /// batches are forgotten.
+    pub fn average(&self) -> BTreeMap<String, Tensor> {
+        let tensors = self.average.iter().cloned();
+        self.names.iter().cloned().zip(tensors).collect()
+    }
+
     /// What is wrong with this loss and its gradients, if anything is.
     pub fn fault(&self, loss: f32, gradients: &GradStore) -> Result<Option<String>> {
         if let Some(fault) = self.watch.fault(loss) {
@@ -107,14 +126,20 @@ impl State {
         self.adam.step(gradients)?;
         self.watch.add(loss);
         self.steps += 1;
+        let kept = decay(self.steps, self.total);
+        for (average, var) in self.average.iter_mut().zip(&self.vars) {
+            *average = ((&*average * kept)? + (var.as_tensor() * (1.0 - kept))?)?;
+        }
         Ok(())
     }
 
     /// Takes the state down.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut tensors = BTreeMap::from([(RECENT.to_string(), self.watch.to_tensor())]);
-        let parts = self.names.iter().zip(&self.vars).zip(self.adam.moments());
-        for ((name, weight), moments) in parts {
+        let weights = self.vars.iter().zip(&self.average);
+        let parts = self.names.iter().zip(weights).zip(self.adam.moments());
+        for ((name, (weight, average)), moments) in parts {
+            tensors.insert(format!("{AVERAGE}{name}"), values(average)?);
             tensors.insert(name.clone(), values(weight)?);
             tensors.insert(format!("{FIRST}{name}"), values(&moments.first)?);
             tensors.insert(format!("{SECOND}{name}"), values(&moments.second)?);
@@ -147,14 +172,16 @@ impl State {
                 device,
             )?)
         };
-        let mut moments = Vec::new();
+        let (mut moments, mut average) = (Vec::new(), Vec::new());
         for (name, var) in self.names.iter().zip(&self.vars) {
             var.set(&tensor(name, var)?)?;
+            average.push(tensor(&format!("{AVERAGE}{name}"), var)?);
             moments.push(Moments {
                 first: tensor(&format!("{FIRST}{name}"), var)?,
                 second: tensor(&format!("{SECOND}{name}"), var)?,
             });
         }
+        self.average = average;
         self.adam.restore(moments, snapshot.steps);
         self.watch = Watch::from_tensor(find(RECENT)?);
         self.steps = snapshot.steps;
@@ -179,6 +206,13 @@ impl State {
             1u32 << returns
         ))
     }
+}
+
+/// The part of the average that stays at a step, counted from 1: little at first, so that the first
+/// weights are soon forgotten.
+fn decay(step: u32, total: u32) -> f64 {
+    let (step, window) = (f64::from(step), f64::from(total / AVERAGED));
+    (1.0 - 1.0 / window.max(1.0)).min(step / (step + 10.0))
 }
 
 /// A tensor's values, fetched from its device.
@@ -246,7 +280,7 @@ mod tests {
     #[test]
     fn a_return_puts_everything_back_but_the_rate() -> Result<()> {
         let network = Network::new([8, 16, 32]);
-        let mut state = State::new(&network, 7, &Device::Cpu)?;
+        let mut state = State::new(&network, 7, 100, &Device::Cpu)?;
         let step = |state: &mut State| {
             let sum = state
                 .vars
@@ -271,5 +305,17 @@ mod tests {
         step(&mut state)?;
         assert_eq!(state.snapshot()?.tensors, after.tensors);
         Ok(())
+    }
+
+    #[test]
+    fn the_average_follows_the_weights_and_forgets_the_first() {
+        assert_eq!(decay(1, 49), 0.0, "a few steps are not averaged");
+        assert!((decay(1, 2000) - 1.0 / 11.0).abs() < 1e-9);
+        assert!((decay(1000, 2000) - 0.975).abs() < 1e-9);
+        let constant = (1..=200).fold(0.0, |average, step| {
+            let kept = decay(step, 2000);
+            average * kept + 5.0 * (1.0 - kept)
+        });
+        assert!((constant - 5.0).abs() < 0.05, "{constant}");
     }
 }
