@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Device;
+use crate::kernels::Level;
 use crate::model::Precision;
 use crate::network::Width;
 
@@ -29,6 +30,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// List, inspect, import and export models
     Models(ModelsArgs),
+    /// Check an engine against the reference, then time it
+    Bench(BenchArgs),
 }
 
 /// How to paint, the same in every command.
@@ -52,6 +55,9 @@ pub struct PaintArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
+    /// CPU instructions to use; the best that the CPU has when not given
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub cpu_level: Option<LevelArg>,
     /// Replace outputs that exist
     #[arg(long)]
     pub overwrite: bool,
@@ -66,6 +72,17 @@ pub enum DeviceArg {
     Cpu,
     /// The NVIDIA GPU
     Cuda,
+}
+
+/// `--cpu-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LevelArg {
+    /// What every CPU has
+    Generic,
+    /// AVX2 and FMA
+    Avx2,
+    /// AVX-512F
+    Avx512,
 }
 
 /// `repaint video`.
@@ -270,6 +287,60 @@ pub enum Fetch {
     Vgg19,
 }
 
+/// `repaint bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Model to time: a file, or a name from `repaint models list`
+    #[arg(short, long, value_name = "MODEL", conflicts_with_all = ["network", "channels"])]
+    pub model: Option<String>,
+    /// Width of a network of random values [default: small]
+    #[arg(long, value_enum, conflicts_with = "channels")]
+    pub network: Option<WidthArg>,
+    /// Channels of a network of random values at full, half and quarter resolution
+    #[arg(long, value_name = "A,B,C", value_parser = channels)]
+    pub channels: Option<[usize; 3]>,
+    /// Size of the frame
+    #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = size)]
+    pub size: (usize, usize),
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Frames to time
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+    /// Engine to time
+    #[arg(long, value_enum, default_value_t = BenchBackend::Cpu)]
+    pub backend: BenchBackend,
+    /// CPU instructions to use; the best that the CPU has when not given
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub cpu_level: Option<LevelArg>,
+    /// Skip the comparison with the reference
+    #[arg(long)]
+    pub no_check: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--backend` of `repaint bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchBackend {
+    /// The engine for plain CPUs
+    Cpu,
+    /// The reference, on the CPU
+    Candle,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Generic => Self::Generic,
+            LevelArg::Avx2 => Self::Avx2,
+            LevelArg::Avx512 => Self::Avx512,
+        }
+    }
+}
+
 impl From<DeviceArg> for Device {
     fn from(device: DeviceArg) -> Self {
         match device {
@@ -297,6 +368,26 @@ impl From<WidthArg> for Width {
             WidthArg::Large => Self::Large,
         }
     }
+}
+
+fn channels(text: &str) -> Result<[usize; 3], String> {
+    let wrong = || "expected three numbers from 1 to 1024, such as 8,16,32".to_string();
+    let numbers = text.split(',').map(|number| match number.trim().parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ => Err(wrong()),
+    });
+    let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+    numbers.try_into().map_err(|_| wrong())
+}
+
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let side = |text: &str| match text.parse() {
+        Ok(side @ 1..=32768) => Some(side),
+        _ => None,
+    };
+    text.split_once('x')
+        .and_then(|(width, height)| Some((side(width)?, side(height)?)))
+        .ok_or_else(|| "expected a size from 1x1 to 32768x32768, such as 640x480".to_string())
 }
 
 fn fraction(text: &str) -> Result<f32, String> {

@@ -94,6 +94,16 @@ impl Network {
     /// Sizes of frames are padded to multiples of this before they enter the network.
     pub const MULTIPLE: usize = 4;
 
+    /// Smallest height and width that enter the network: at a quarter of it and at the whole, the
+    /// mirrored paddings (1 and 4) still find enough values.
+    pub const SMALLEST: usize = 16;
+
+    /// The height or width that a frame's is padded to, by reflection on the right and bottom (as
+    /// often as it takes; a single row or column is repeated).
+    pub fn padded(length: usize) -> usize {
+        length.next_multiple_of(Self::MULTIPLE).max(Self::SMALLEST)
+    }
+
     /// The layers in the order of their evaluation.
     pub fn layers(&self) -> Vec<Layer> {
         let [a, b, c] = self.channels;

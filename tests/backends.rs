@@ -8,6 +8,7 @@ use common::{assert_close, reference};
 use repaint::backend::candle::Candle;
 use repaint::backend::{Backend, Device, open};
 use repaint::frame::Frame;
+use repaint::kernels::Level;
 use repaint::model::{Metadata, Model, Tensor};
 use repaint::network::Network;
 
@@ -90,7 +91,7 @@ fn the_network_paints_as_pytorch_does() {
 
 #[test]
 fn pictures_of_every_small_size_are_painted() {
-    let mut engine = open(Device::Cpu, Some(1)).unwrap();
+    let mut engine = open(Device::Cpu, Some(1), None).unwrap();
     engine.load(&small_model(3, 1)).unwrap();
     for (width, height) in [(1, 1), (1, 40), (2, 3), (5, 4), (15, 16), (33, 18)] {
         let mut input = picture(width, height);
@@ -107,7 +108,7 @@ fn pictures_of_every_small_size_are_painted() {
 fn the_number_of_threads_does_not_change_the_painting() {
     let input = picture(70, 50);
     let paint = |threads| {
-        let mut engine = open(Device::Cpu, threads).unwrap();
+        let mut engine = open(Device::Cpu, threads, None).unwrap();
         engine.load(&small_model(3, 1)).unwrap();
         let mut output = Frame::default();
         engine.stylize(&input, &mut output).unwrap();
@@ -134,7 +135,7 @@ fn of_several_style_rows_the_first_paints() {
         tensor.data.truncate(tensor.shape[0]);
     }
     let paint = |model: &Model| {
-        let mut engine = open(Device::Cpu, Some(1)).unwrap();
+        let mut engine = open(Device::Cpu, Some(1), None).unwrap();
         engine.load(model).unwrap();
         let mut output = Frame::default();
         engine.stylize(&input, &mut output).unwrap();
@@ -168,7 +169,7 @@ fn further_input_channels_are_zero() {
 
 #[test]
 fn painting_without_a_model_is_an_error() {
-    let mut engine = open(Device::Cpu, Some(1)).unwrap();
+    let mut engine = open(Device::Cpu, Some(1), None).unwrap();
     let error = engine
         .stylize(&picture(8, 8), &mut Frame::default())
         .unwrap_err();
@@ -178,9 +179,10 @@ fn painting_without_a_model_is_an_error() {
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn asking_for_cuda_without_it_names_the_remedy() {
-    let Err(error) = open(Device::Cuda, None) else {
+    let Err(error) = open(Device::Cuda, None, None) else {
         panic!("opened a device that the program knows nothing of");
     };
     assert!(error.to_string().contains("--device cpu"), "{error}");
-    assert_eq!(open(Device::Auto, None).unwrap().name(), "candle-cpu");
+    let engine = open(Device::Auto, None, Some(Level::Generic)).unwrap();
+    assert_eq!(engine.name(), "cpu-generic");
 }

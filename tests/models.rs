@@ -9,8 +9,10 @@ mod torch_file;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use repaint::backend::{self, Device};
+use repaint::backend::Backend;
+use repaint::backend::cpu::Cpu;
 use repaint::frame::Frame;
+use repaint::kernels::Level;
 use repaint::model::{Model, Precision};
 use repaint::tensors;
 use small_model::small_model;
@@ -218,20 +220,24 @@ fn imported_networks_paint_as_pytorch_does() {
             frame.set_from_planes(planes);
             frame
         };
-        let mut painted = Frame::default();
-        let mut backend = backend::open(Device::Cpu, None).unwrap();
-        backend.load(&Model::import(&network).unwrap()).unwrap();
-        backend
-            .stylize(&frame(&tensors["input"].data), &mut painted)
-            .unwrap();
         let expected = frame(&tensors["output"].data);
-        let pairs = painted.pixels.iter().zip(&expected.pixels);
-        let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(
-            largest <= Some(1),
-            "{}: differs by {largest:?}",
-            network.display()
-        );
-        assert_eq!(painted.pixels.len(), expected.pixels.len());
+        let model = Model::import(&network).unwrap();
+        for level in Level::all_supported() {
+            let mut painted = Frame::default();
+            let mut engine = Cpu::new(None, Some(level)).unwrap();
+            assert_eq!(engine.level(), level);
+            engine.load(&model).unwrap();
+            engine
+                .stylize(&frame(&tensors["input"].data), &mut painted)
+                .unwrap();
+            assert_eq!(painted.pixels.len(), expected.pixels.len());
+            let pairs = painted.pixels.iter().zip(&expected.pixels);
+            let largest = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(
+                largest <= Some(1),
+                "{}: differs by {largest:?} at {level:?}",
+                network.display()
+            );
+        }
     }
 }

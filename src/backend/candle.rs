@@ -12,10 +12,6 @@ use crate::model::Model;
 use crate::network::Network;
 use crate::ops;
 
-/// Smallest height and width that enter the network: at a quarter of it and at the whole, the
-/// mirrored paddings (1 and 4) still find enough values.
-const SMALLEST: usize = 16;
-
 /// The network on candle, on the CPU or a CUDA device.
 pub struct Candle {
     device: candle_core::Device,
@@ -60,7 +56,7 @@ impl Candle {
             planes.len()
         );
         self.pool.install(|| {
-            let (columns, rows) = (padded(width), padded(height));
+            let (columns, rows) = (Network::padded(width), Network::padded(height));
             let inputs = loaded.network.input_channels;
             let mut values = vec![0.0; inputs * columns * rows];
             let (from, to) = (planes.chunks_exact(width), values.chunks_exact_mut(columns));
@@ -132,11 +128,6 @@ pub fn open(device: Device) -> Result<candle_core::Device> {
         Device::Cuda => cuda(),
         Device::Auto => Ok(cuda().unwrap_or(candle_core::Device::Cpu)),
     }
-}
-
-/// The size that a side of `size` pixels has inside the network.
-fn padded(size: usize) -> usize {
-    size.max(SMALLEST).next_multiple_of(Network::MULTIPLE)
 }
 
 /// Copies three planes line by line, continued to the right and below by their mirror image.

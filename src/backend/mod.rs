@@ -3,15 +3,17 @@
 //! Backends know models and frames, and nothing of files, cameras, windows or training.
 
 pub mod candle;
+pub mod cpu;
 
 use anyhow::Result;
 
 use crate::frame::Frame;
+use crate::kernels::Level;
 use crate::model::Model;
 
 /// An engine that paints frames with a loaded model.
 pub trait Backend: Send {
-    /// What runs, for people and logs: `candle-cpu`, `candle-cuda`.
+    /// What runs, for people and logs: `cpu-avx512`, `candle-cuda`.
     fn name(&self) -> &str;
 
     /// Takes over a model; later frames are painted with it.
@@ -34,7 +36,22 @@ pub enum Device {
     Cuda,
 }
 
-/// Opens the engine for `device`. `threads` bounds the CPU threads; `None` takes every core.
-pub fn open(device: Device, threads: Option<usize>) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(candle::Candle::new(device, threads)?))
+/// Opens the engine for `device`. `threads` bounds the CPU threads (every core when `None`), `level`
+/// the instructions of the CPU engine (the best that the CPU has when `None`).
+pub fn open(
+    device: Device,
+    threads: Option<usize>,
+    level: Option<Level>,
+) -> Result<Box<dyn Backend>> {
+    let cuda = match device {
+        Device::Cuda => Some(candle::Candle::new(device, threads)?),
+        Device::Auto if cfg!(feature = "cuda") => {
+            candle::Candle::new(Device::Cuda, threads).ok() // no usable GPU: the CPU does it
+        }
+        _ => None,
+    };
+    match cuda {
+        Some(engine) => Ok(Box::new(engine)),
+        None => Ok(Box::new(cpu::Cpu::new(threads, level)?)),
+    }
 }

@@ -21,7 +21,9 @@ pub(super) fn existing(overwrite: bool) -> Existing {
 /// Finds the model and loads it into the engine that the arguments ask for.
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     let model = Model::find(&args.model)?;
-    let mut backend = backend::open(args.device.into(), args.threads.map(usize::from))?;
+    let level = args.cpu_level.map(Into::into);
+    let threads = args.threads.map(usize::from);
+    let mut backend = backend::open(args.device.into(), threads, level)?;
     backend.load(&model)?;
     Ok(Painter::new(backend, args.strength, args.keep_colors))
 }

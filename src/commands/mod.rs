@@ -1,5 +1,6 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
+pub mod bench;
 mod checks;
 mod image;
 mod models;
@@ -44,5 +45,6 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Image(args) => image::run(args, &STOP),
         Command::Models(args) => models::run(args),
         Command::Train(args) => train::run(args, &STOP),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -54,10 +54,10 @@ impl Default for Settings {
             steps: 2000,
             batch: 2,
             crop: 192,
-            style_size: 320,
-            style_weight: 3.0, // 1 is timid, 8 loses the photo
+            style_size: 384,
+            style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
-            learning_rate: 2e-3,
+            learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
             seed: 0,
