@@ -28,6 +28,8 @@ pub enum Command {
     Image(ImageArgs),
     /// Learn a new style from one painting
     Train(Box<TrainArgs>),
+    /// Measure a model: content, style and flicker figures
+    Eval(EvalArgs),
     /// List, inspect, import and export models
     Models(ModelsArgs),
     /// Check an engine against the reference, then time it
@@ -154,6 +156,10 @@ pub struct TrainArgs {
     /// Weight of the total variation: more is smoother
     #[arg(long, value_name = "X")]
     pub tv_weight: Option<f64>,
+    /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
+    /// stills and costs a fifth less time
+    #[arg(long, value_name = "X")]
+    pub stability: Option<f64>,
     /// Shorter side of the painting in pixels: smaller means finer strokes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
     pub style_size: Option<u32>,
@@ -201,6 +207,37 @@ pub struct TrainArgs {
     /// Replace an output that exists
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// `repaint eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Style model: a file, or a name from `repaint models list`
+    pub model: String,
+    /// Folder of photographs that it was not trained on
+    #[arg(long, value_name = "DIR")]
+    pub photos: PathBuf,
+    /// Picture of the painting that it learned from
+    #[arg(long, value_name = "PAINTING")]
+    pub style: PathBuf,
+    /// Shorter side of the painting in pixels; the one that the model was trained with when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
+    pub style_size: Option<u32>,
+    /// Video file on whose frames flicker is measured too
+    #[arg(long, value_name = "FILE")]
+    pub clip: Option<PathBuf>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
+    #[arg(long, value_name = "FILE")]
+    pub vgg19: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// `--network`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::backend;
 use crate::cli::PaintArgs;
@@ -26,6 +26,17 @@ pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     let mut backend = backend::open(args.device.into(), threads, level)?;
     backend.load(&model)?;
     Ok(Painter::new(backend, args.strength, args.keep_colors))
+}
+
+/// Bounds the CPU threads of training and measuring.
+pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::from(threads))
+        .build_global()
+        .context("could not set the number of threads")
 }
 
 /// Fails unless `path` is a file; `what` says what it should be.

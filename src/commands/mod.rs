@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod checks;
+mod eval;
 mod image;
 mod models;
 mod train;
@@ -45,6 +46,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Image(args) => image::run(args, &STOP),
         Command::Models(args) => models::run(args),
         Command::Train(args) => train::run(args, &STOP),
+        Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

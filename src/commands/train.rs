@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::checks::existing;
+use super::checks::{existing, set_threads};
 use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
@@ -22,12 +22,7 @@ const LINE_EVERY: u32 = 50;
 /// Trains a model. `stop` ends the training after the current step, with a checkpoint.
 pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(threads))
-            .build_global()
-            .context("could not set the number of threads")?;
-    }
+    set_threads(args.threads)?;
     let start = Instant::now();
     let mut progress = Progress::new(&job.settings);
     let end = train::train(&job, stop, &mut |event| progress.tell(event));
@@ -151,6 +146,7 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&pixels(args.style_size), &mut settings.style_size);
     given(&args.style_weight, &mut settings.style_weight);
     given(&args.tv_weight, &mut settings.tv_weight);
+    given(&args.stability, &mut settings.stability);
     given(&args.learning_rate, &mut settings.learning_rate);
     given(&args.seed, &mut settings.seed);
     Ok(settings)

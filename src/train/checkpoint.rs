@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
 use super::Settings;
@@ -111,6 +112,14 @@ pub fn remove(place: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A tensor's values, fetched from its device.
+pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
+    Ok(tensors::Tensor {
+        shape: tensor.dims().to_vec(),
+        data: tensor.flatten_all()?.to_vec1()?,
+    })
 }
 
 fn hexadecimal(hash: impl AsRef<[u8]>) -> String {

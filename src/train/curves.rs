@@ -21,6 +21,9 @@ const ROWS: usize = HEIGHT - TOP - BOTTOM;
 /// A curve shows means over one in this many of the steps; behind it, paler, lie the steps themselves.
 const MEANS: usize = 40;
 
+/// Powers of ten that the picture holds at most; losses further below the highest lie at its lower edge.
+const DECADES: f32 = 4.0;
+
 /// Thickness of a curve in pixels.
 const THICK: usize = 3;
 
@@ -37,9 +40,10 @@ const GRID: [u8; 3] = [225; 3];
 /// A loss: its name, its colour, its value at a step, if it has one.
 type Loss = (&'static str, [u8; 3], fn(&Step) -> Option<f32>);
 
-const LOSSES: [Loss; 3] = [
+const LOSSES: [Loss; 4] = [
     ("content", [31, 105, 176], |step| Some(step.content)),
     ("style", [205, 80, 30], |step| Some(step.style)),
+    ("stability", [40, 140, 70], |step| step.stability),
     ("variation", [130, 130, 130], |step| Some(step.tv)),
 ];
 
@@ -99,7 +103,7 @@ impl Axes {
         let high = points().map(|(_, value)| value.log10()).reduce(f32::max)?;
         Some(Self {
             steps: points().map(|(step, _)| *step).max()?.max(2),
-            low: low - 0.05,
+            low: (low - 0.05).max(high - DECADES),
             high: high + 0.05,
         })
     }
@@ -122,7 +126,7 @@ impl Axes {
             if (self.low..=self.high).contains(&value.log10()) {
                 let row = self.row(value);
                 text::fill(frame, (LEFT, row), (COLUMNS, 1), GRID);
-                let words = format!("{value}");
+                let words = format!("{value:.*}", decade.min(0).unsigned_abs() as usize);
                 let x = LEFT.saturating_sub(text::width(&words, LETTERS) + 6);
                 text::draw(frame, x, row.saturating_sub(7), LETTERS, INK, &words);
             }
@@ -193,7 +197,8 @@ mod tests {
             assert!(row > last, "{row} {last}");
             last = row;
             assert_eq!(rows(1, column), rows(1, LEFT + 20));
-            assert!(rows(2, column).is_empty(), "a loss of 0 has no logarithm");
+            assert!(rows(2, column).is_empty(), "stability was not trained");
+            assert!(rows(3, column).is_empty(), "a loss of 0 has no logarithm");
         }
     }
 

@@ -7,12 +7,14 @@ pub mod adam;
 mod checkpoint;
 mod curves;
 pub mod dataset;
+pub mod evaluate;
 pub mod folder;
 mod journal;
 pub mod loss;
 mod measure;
 mod product;
 mod settings;
+mod stability;
 mod state;
 pub mod vgg;
 mod watch;
@@ -37,9 +39,10 @@ use dataset::Dataset;
 use folder::Folder;
 use journal::Journal;
 use loss::{Form, PerceptualLoss, total_variation};
-pub use measure::Validation;
 use measure::{Preview, validate};
+pub use measure::{SHORT, Validation};
 pub use settings::Settings;
+use stability::{LATE, Motion, Moved};
 use state::State;
 use vgg::Vgg19;
 
@@ -96,6 +99,10 @@ pub struct Step {
     pub style: f32,
     /// Total variation, not weighted.
     pub tv: f32,
+    /// Mean difference between the painting of a moved photo and the moved painting, not weighted;
+    /// `None` where steadiness is not trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<f32>,
     /// Learning rate.
     pub rate: f64,
     /// Photos a second in this step.
@@ -191,7 +198,16 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             let tv = total_variation(&painted)?;
             let weighted =
                 ((&losses.style * settings.style_weight)? + (&tv * settings.tv_weight)?)?;
-            let total = (&losses.content + weighted)?;
+            let mut total = (&losses.content + weighted)?;
+            let late = f64::from(state.steps()) >= LATE * f64::from(settings.steps);
+            let mut stability = None;
+            if late && settings.stability > 0.0 {
+                let moved = Moved::new(&photos, &Motion::TRAINING, settings.seed, state.steps())?;
+                let painted_moved = transformer(&network, &weights, &moved.photos)?;
+                let difference = moved.difference(&painted, &painted_moved)?;
+                total = (total + (&difference * settings.stability)?)?;
+                stability = Some(difference.to_scalar()?);
+            }
             let gradients = total.backward()?;
             let [content, style, tv, total] =
                 values([&losses.content, &losses.style, &tv, &total])?;
@@ -218,6 +234,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
                 content,
                 style,
                 tv,
+                stability,
                 rate,
                 images_per_second: settings.batch as f64 / spent,
                 seconds: journal.seconds() + spent,

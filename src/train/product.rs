@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::{Job, Validation, state};
+use super::{Job, Validation, checkpoint};
 use crate::model::{Metadata, Model};
 use crate::tensors::Precision;
 
@@ -29,7 +29,7 @@ pub fn write(
     };
     let tensors = weights
         .iter()
-        .map(|(name, tensor)| Ok((name.clone(), state::values(tensor)?)))
+        .map(|(name, tensor)| Ok((name.clone(), checkpoint::values(tensor)?)))
         .collect::<Result<_>>()?;
     Model::new(metadata, tensors)?.write(&job.output, Precision::F32)
 }

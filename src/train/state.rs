@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::adam::{Adam, AdamConfig, Moments};
+use super::checkpoint::values;
 use super::watch::Watch;
 use crate::network::Network;
 use crate::tensors;
@@ -213,14 +214,6 @@ impl State {
 fn decay(step: u32, total: u32) -> f64 {
     let (step, window) = (f64::from(step), f64::from(total / AVERAGED));
     (1.0 - 1.0 / window.max(1.0)).min(step / (step + 10.0))
-}
-
-/// A tensor's values, fetched from its device.
-pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
-    Ok(tensors::Tensor {
-        shape: tensor.dims().to_vec(),
-        data: tensor.flatten_all()?.to_vec1()?,
-    })
 }
 
 /// Random weights as PyTorch's `Conv2d` draws them (uniform, up to 1 / sqrt(fan-in)), norms that
