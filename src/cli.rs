@@ -40,6 +40,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Paint one picture after other pictures, pixel by pixel: slow, the best quality
     Optimize(Box<OptimizeArgs>),
+    /// Measure a model: content, style and flicker figures
+    Eval(EvalArgs),
     /// List, inspect, import and export models
     Models(ModelsArgs),
     /// Check an engine against the reference, then time it
@@ -141,7 +143,8 @@ pub struct TrainArgs {
     /// Folder of photographs to train on
     #[arg(long, value_name = "DIR")]
     pub photos: PathBuf,
-    /// Model file to write (safetensors)
+    /// Model file to write (safetensors); beside it appears the folder OUT.training with preview,
+    /// loss curves, log and checkpoint
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// Settings as TOML; what is given on the command line wins
@@ -165,6 +168,10 @@ pub struct TrainArgs {
     /// Weight of the total variation: more is smoother
     #[arg(long, value_name = "X")]
     pub tv_weight: Option<f64>,
+    /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
+    /// stills and costs a fifth less time
+    #[arg(long, value_name = "X")]
+    pub stability: Option<f64>,
     /// Shorter side of the painting in pixels: smaller means finer strokes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
     pub style_size: Option<u32>,
@@ -177,15 +184,19 @@ pub struct TrainArgs {
     /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
     #[arg(long, value_name = "FILE")]
     pub vgg19: Option<PathBuf>,
-    /// Picture that shows the state of the training, rewritten every --preview-every steps
+    /// Picture that shows the state of the training, rewritten every --preview-every steps; preview.png
+    /// in the folder OUT.training when not given
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
     /// Steps between two previews
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub preview_every: u32,
-    /// Steps between two checkpoints, which lie beside the output until it is finished
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Steps between two checkpoints, which lie in the folder OUT.training until the model is finished
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_every: u32,
+    /// Go on from the checkpoint of an interrupted training; everything else as it was given then
+    #[arg(long)]
+    pub resume: bool,
     /// Photographs to measure the finished model on; the folder `validation` beside --photos, if there
     /// is one, when not given
     #[arg(long, value_name = "DIR")]
@@ -208,6 +219,37 @@ pub struct TrainArgs {
     /// Replace an output that exists
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// `repaint eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Style model: a file, or a name from `repaint models list`
+    pub model: String,
+    /// Folder of photographs that it was not trained on
+    #[arg(long, value_name = "DIR")]
+    pub photos: PathBuf,
+    /// Picture of the painting that it learned from
+    #[arg(long, value_name = "PAINTING")]
+    pub style: PathBuf,
+    /// Shorter side of the painting in pixels; the one that the model was trained with when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
+    pub style_size: Option<u32>,
+    /// Video file on whose frames flicker is measured too
+    #[arg(long, value_name = "FILE")]
+    pub clip: Option<PathBuf>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
+    #[arg(long, value_name = "FILE")]
+    pub vgg19: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// `--network`.

@@ -1,9 +1,11 @@
 //! Training: the losses and ten steps against PyTorch's, and small trainings from end to end.
 
 mod common;
+#[path = "common/studio.rs"]
+mod studio;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
@@ -11,18 +13,17 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
 use candle_nn::Optimizer;
 use common::{assert_close, data, reference};
-use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::Model;
 use repaint::network::Network;
 use repaint::ops::{gram, transformer};
-use repaint::output::Existing;
 use repaint::tensors;
 use repaint::train::adam::{Adam, AdamConfig};
 use repaint::train::dataset::Dataset;
 use repaint::train::loss::{Form, PerceptualLoss, total_variation};
 use repaint::train::vgg::Vgg19;
-use repaint::train::{End, Event, Job, Settings, train};
+use repaint::train::{End, Event, Settings, train};
+use studio::{job, studio};
 
 const VGG19: &str = "vgg19/vgg19_conv_f16.safetensors";
 const STYLE_WEIGHT: f64 = 5.0;
@@ -222,55 +223,7 @@ fn weights_of_torchvision_see_the_same_as_those_of_caffe() -> Result<()> {
     Ok(())
 }
 
-/// A folder with a painting, photos and broken photos, all generated.
-fn studio(photos: usize) -> Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    let below = folder.path().join("photos/more");
-    std::fs::create_dir_all(&below)?;
-    let write = |path: &Path, seed: usize| {
-        let mut frame = Frame::new(72 + 8 * (seed % 3), 64);
-        for (i, value) in frame.pixels.iter_mut().enumerate() {
-            *value = ((i * (seed + 3) / 7) ^ (i / (90 + seed))) as u8;
-        }
-        picture::write(path, &frame, Existing::Overwrite)
-    };
-    write(&folder.path().join("painting.png"), 11)?;
-    for photo in 0..photos {
-        let folder = if photo % 2 == 0 { below.parent() } else { None };
-        write(
-            &folder.unwrap_or(&below).join(format!("{photo}.png")),
-            photo,
-        )?;
-    }
-    Ok(folder)
-}
-
-/// A training of a few steps in `studio`.
-fn job(studio: &Path, vgg19: PathBuf, output: &str) -> Job {
-    Job {
-        settings: Settings {
-            title: "Stripes".to_string(),
-            steps: 3,
-            batch: 2,
-            crop: 32,
-            style_size: 48,
-            seed: 5,
-            ..Settings::default()
-        },
-        painting: studio.join("painting.png"),
-        photos: studio.join("photos"),
-        vgg19,
-        output: studio.join(output),
-        validation: None,
-        preview: None,
-        preview_every: 1,
-        checkpoint_every: 1,
-        device: repaint::backend::Device::Cpu,
-    }
-}
-
 static GO: AtomicBool = AtomicBool::new(false);
-static STOP: AtomicBool = AtomicBool::new(true);
 
 #[test]
 fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -> Result<()> {
@@ -286,7 +239,6 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
     let mut job = job(studio.path(), vgg19, "stripes.safetensors");
     job.settings.steps = 6;
     job.validation = Some(photos.clone());
-    job.preview = Some(studio.path().join("preview.png"));
     let (mut remarks, mut steps) = (Vec::new(), Vec::new());
     let end = train(&job, &GO, &mut |event| match event {
         Event::Remark(text) => remarks.push(text),
@@ -294,9 +246,14 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
         Event::Validating(_) => {}
     })?;
 
-    let End::Finished(Some(validation)) = end else {
+    let End::Finished {
+        validation: Some(validation),
+        skipped,
+    } = end
+    else {
         panic!("ended as {end:?}");
     };
+    assert_eq!(skipped, 3);
     assert_eq!(validation.photos, 3);
     assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
     for broken in ["cut.png", "words.jpg", "empty.webp"] {
@@ -311,12 +268,15 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
     assert_eq!(model.metadata.title, "Stripes");
     assert_eq!(model.metadata.losses, validation.to_string());
     assert_eq!(Settings::from_toml(&model.metadata.recipe)?, job.settings);
+    let log = std::fs::read_to_string(studio.path().join("stripes.training/log.jsonl"))?;
+    assert_eq!(log.lines().count(), 6);
+    assert!(studio.path().join("stripes.training/losses.png").exists());
     let preview = picture::read(&studio.path().join("preview.png"))?;
     assert_eq!((preview.width, preview.height % 256), (512, 0));
     assert!(
         !studio
             .path()
-            .join("stripes.checkpoint.safetensors")
+            .join("stripes.training/checkpoint.safetensors")
             .exists()
     );
     Ok(())
@@ -337,32 +297,6 @@ fn the_same_seed_gives_the_same_model_bit_by_bit_and_another_seed_another() -> R
     let first = run("a.safetensors", 5)?;
     assert_eq!(run("b.safetensors", 5)?, first);
     assert_ne!(run("c.safetensors", 6)?, first);
-    Ok(())
-}
-
-#[test]
-fn a_stopped_training_leaves_its_state_and_no_model() -> Result<()> {
-    let Some(vgg19) = data(VGG19) else {
-        return Ok(());
-    };
-    let studio = studio(4)?;
-    let job = job(studio.path(), vgg19, "a.safetensors");
-    let End::Stopped { steps, checkpoint } = train(&job, &STOP, &mut |_| {})? else {
-        panic!("the training was not stopped");
-    };
-    assert_eq!(steps, 0);
-    assert!(!job.output.exists());
-    let bytes = std::fs::read(&checkpoint)?;
-    let (_, head) = safetensors::SafeTensors::read_metadata(&bytes)?;
-    let metadata = head.metadata().as_ref().context("no metadata")?;
-    assert_eq!(metadata["steps"], "0");
-    assert_eq!(Settings::from_toml(&metadata["settings"])?, job.settings);
-    let tensors = load(&checkpoint)?;
-    for (name, shape) in Network::new([8, 16, 32]).tensors() {
-        for part in ["", "adam.first.", "adam.second."] {
-            assert_eq!(tensors[&format!("{part}{name}")].dims(), shape);
-        }
-    }
     Ok(())
 }
 

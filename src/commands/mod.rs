@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod checks;
+mod eval;
 mod image;
 mod models;
 mod optimize;
@@ -52,6 +53,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Webcam(args) => webcam::run(args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
         Command::Optimize(args) => optimize::run(args, &STOP),
+        Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -14,8 +14,7 @@ use crate::media::picture::PictureFormat;
 use crate::train::optimize::{
     self, Cell, End, Event, Job, LayerWeight, Losses, Settings, Step, contact_sheet,
 };
-use crate::train::vgg::Vgg19;
-use crate::train::{checkpoint, vgg};
+use crate::train::vgg::{self, Vgg19};
 
 /// Steps between two lines of progress where there is no terminal.
 const LINE_EVERY: u32 = 25;
@@ -67,7 +66,7 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
     let replaceable = args.overwrite || args.resume;
     ensure_writable(&args.output, replaceable)?;
     if !args.all_layers {
-        ensure_writable(&checkpoint::place(&args.output), replaceable)?;
+        ensure_writable(&optimize::checkpoint_place(&args.output), replaceable)?;
     }
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;

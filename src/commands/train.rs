@@ -10,7 +10,8 @@ use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
-use crate::train::{self, End, Event, Job, Settings, Step, checkpoint, vgg};
+use crate::train::folder::Folder;
+use crate::train::{self, End, Event, Job, Settings, Step, vgg};
 
 /// Steps between two lines of progress where there is no terminal.
 const LINE_EVERY: u32 = 50;
@@ -27,7 +28,10 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
     progress.finish();
     let seconds = start.elapsed().as_secs_f64();
     match end? {
-        End::Finished(validation) => {
+        End::Finished {
+            validation,
+            skipped,
+        } => {
             let settings = &job.settings;
             println!(
                 "{}: {} steps in {seconds:.0} s ({:.2} images/s)",
@@ -38,15 +42,34 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             if let Some(validation) = validation {
                 println!("validation: {validation}");
             }
+            if skipped > 0 {
+                println!("photos left out because they could not be read: {skipped}");
+            }
             Ok(())
         }
         End::Stopped { steps, checkpoint } => Err(Interrupted(format!(
-            "the state after {steps} of {} steps is in `{}`",
+            "the state after {steps} of {} steps is in `{}`; to go on: {}",
             job.settings.steps,
-            checkpoint.display()
+            checkpoint.display(),
+            resume_command(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
         ))
         .into()),
     }
+}
+
+/// The command line that goes on where this one stopped, as a shell takes it.
+fn resume_command(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    let mut words: Vec<String> = arguments
+        .map(|word| match !word.is_empty() && word.chars().all(plain) {
+            true => word,
+            false => format!("'{}'", word.replace('\'', "'\\''")),
+        })
+        .collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".to_string());
+    }
+    words.join(" ")
 }
 
 /// What to do, checked as far as it can be before work begins.
@@ -63,10 +86,17 @@ fn job(args: &TrainArgs) -> Result<Job> {
         output.display()
     );
     ensure_writable(output, args.overwrite)?;
-    ensure_writable(&checkpoint::place(output), args.overwrite)?;
+    let folder = Folder::of(output);
+    let checkpoint = folder.checkpoint();
+    ensure!(
+        args.resume || args.overwrite || !checkpoint.exists(),
+        "`{}` is of a training that was interrupted: go on with --resume, or start anew with \
+         --overwrite",
+        checkpoint.display()
+    );
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;
-        ensure_writable(preview, args.overwrite)?;
+        ensure_writable(preview, args.overwrite || args.resume)?;
     }
     ensure!(
         args.photos.is_dir(),
@@ -81,9 +111,10 @@ fn job(args: &TrainArgs) -> Result<Job> {
         vgg19: vgg::find(args.vgg19.as_deref())?,
         output: output.clone(),
         validation: validation.or_else(|| train::sibling_validation(&args.photos)),
-        preview: args.preview.clone(),
+        preview: args.preview.clone().unwrap_or_else(|| folder.preview()),
         preview_every: args.preview_every,
         checkpoint_every: args.checkpoint_every,
+        resume: args.resume,
         device: args.device.into(),
     })
 }
@@ -114,6 +145,7 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&pixels(args.style_size), &mut settings.style_size);
     given(&args.style_weight, &mut settings.style_weight);
     given(&args.tv_weight, &mut settings.tv_weight);
+    given(&args.stability, &mut settings.stability);
     given(&args.learning_rate, &mut settings.learning_rate);
     given(&args.seed, &mut settings.seed);
     Ok(settings)
@@ -129,6 +161,7 @@ fn show(progress: &mut Progress, settings: &Settings, event: Event) {
                 content,
                 style,
                 tv,
+                ..
             } = step;
             progress.count(1);
             let speed = progress.speed() * settings.batch as f64;

@@ -6,6 +6,7 @@
 use candle_core::{D, Result, Tensor};
 
 use super::conv::{Conv, Padding};
+use super::warp::{Field, Taps};
 use crate::network::NORM_EPSILON;
 
 /// See [`super::conv2d`].
@@ -77,6 +78,23 @@ pub fn average_pool2(x: &Tensor) -> Result<Tensor> {
         .mean(3)
 }
 
+/// See [`super::warp`].
+pub fn warp(x: &Tensor, field: &Field) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let taps: Vec<Taps> = (0..n).flat_map(|picture| field.taps(picture)).collect();
+    let flat = x.flatten_from(2)?.contiguous()?;
+    let mut sum = flat.zeros_like()?;
+    for tap in 0..4 {
+        let indices: Vec<u32> = taps.iter().map(|taps| taps.indices[tap] as u32).collect();
+        let weights: Vec<f32> = taps.iter().map(|taps| taps.weights[tap]).collect();
+        let indices = Tensor::from_vec(indices, (n, 1, h * w), x.device())?;
+        let indices = indices.broadcast_as((n, c, h * w))?.contiguous()?;
+        let weights = Tensor::from_vec(weights, (n, 1, h * w), x.device())?;
+        sum = (sum + flat.gather(&indices, 2)?.broadcast_mul(&weights)?)?;
+    }
+    sum.reshape((n, c, h, w))
+}
+
 /// Indices of a row of `size` values with `pad` mirrored ones on both sides.
 fn reflected(size: usize, pad: usize) -> Vec<u32> {
     let (size, pad) = (size as i64, pad as i64);
@@ -90,6 +108,8 @@ fn reflected(size: usize, pad: usize) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use candle_core::{Device, Var};
 
     use super::*;
@@ -142,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn composed_norm_enlarging_and_pooling_equal_the_custom_ones() {
+    fn composed_norm_enlarging_pooling_and_moving_equal_the_custom_ones() {
         let x = Var::randn(0f32, 1.0, (2, 3, 7, 10), &Device::Cpu).unwrap();
         let scale = Var::randn(1f32, 0.1, 3, &Device::Cpu).unwrap();
         let shift = Var::randn(0f32, 0.1, 3, &Device::Cpu).unwrap();
@@ -162,6 +182,12 @@ mod tests {
         assert_equal(
             results(&[&x], || ops::average_pool2(&x)),
             results(&[&x], || average_pool2(&x)),
+        );
+        let place = |i: usize| [(i % 10) as f32 * 0.9 + 0.7, (i / 10 % 7) as f32 * 1.1 - 0.4];
+        let field = Arc::new(Field::new(2, 7, 10, (0..140).map(place).collect()).unwrap());
+        assert_equal(
+            results(&[&x], || ops::warp(&x, &field)),
+            results(&[&x], || warp(&x, &field)),
         );
     }
 }

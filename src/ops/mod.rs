@@ -10,9 +10,11 @@ mod norm;
 mod resample;
 mod transformer;
 mod values;
+mod warp;
 
 pub use conv::{Conv, FrozenConv, Padding, conv2d};
 pub use gram::gram;
 pub use norm::instance_norm;
 pub use resample::{average_pool2, max_pool2, upsample_nearest2};
 pub use transformer::transformer;
+pub use warp::{Field, warp};

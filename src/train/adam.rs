@@ -80,17 +80,40 @@ impl Adam {
         &self.moments
     }
 
-    /// What the gradients are multiplied with before the step. Fails when their norm is no number.
-    fn clip(&self, gradients: &[&Tensor]) -> Result<f64> {
-        let Some(limit) = self.config.clip_norm else {
-            return Ok(1.0);
-        };
-        let squares = gradients
-            .iter()
+    /// Goes back to a state: the running means, in the order of the variables, after `steps` steps.
+    pub fn restore(&mut self, moments: Vec<Moments>, steps: u32) {
+        self.moments = moments;
+        self.steps = steps;
+    }
+
+    /// Euclidean norm of all gradients together.
+    pub fn norm(&self, gradients: &GradStore) -> Result<f64> {
+        let squares = self
+            .gradients(gradients)?
+            .into_iter()
             .map(|gradient| gradient.sqr()?.sum_all())
             .collect::<Result<Vec<_>>>()?;
         let square = Tensor::stack(&squares, 0)?.sum_all()?.to_scalar::<f32>()?;
-        let norm = f64::from(square).sqrt();
+        Ok(f64::from(square).sqrt())
+    }
+
+    /// The gradients in the order of the variables.
+    fn gradients<'a>(&self, gradients: &'a GradStore) -> Result<Vec<&'a Tensor>> {
+        self.vars
+            .iter()
+            .map(|var| match gradients.get(var) {
+                Some(gradient) => Ok(gradient),
+                None => bail!("a variable of shape {:?} has no gradient", var.dims()),
+            })
+            .collect()
+    }
+
+    /// What the gradients are multiplied with before the step. Fails when their norm is no number.
+    fn clip(&self, gradients: &GradStore) -> Result<f64> {
+        let Some(limit) = self.config.clip_norm else {
+            return Ok(1.0);
+        };
+        let norm = self.norm(gradients)?;
         if !norm.is_finite() {
             bail!("the norm of the gradients is {norm}: lower the learning rate");
         }
@@ -120,15 +143,8 @@ impl Optimizer for Adam {
     }
 
     fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        let found = self
-            .vars
-            .iter()
-            .map(|var| match gradients.get(var) {
-                Some(gradient) => Ok(gradient),
-                None => bail!("a variable of shape {:?} has no gradient", var.dims()),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let scale = self.clip(&found)?;
+        let found = self.gradients(gradients)?;
+        let scale = self.clip(gradients)?;
         self.steps += 1;
         let AdamConfig {
             beta1,

@@ -1,48 +1,117 @@
-//! The state of a training in one file, from which it can go on bit by bit: weights, both of Adam's
-//! running means, the step and the settings. Batches follow from seed and step and need no state.
+//! A training's state as a file, from which it goes on bit by bit. Batches follow from seed and step
+//! and need no state; what they are made from must be what it was.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
+use sha2::{Digest, Sha256};
 
 use super::Settings;
-use super::adam::Adam;
+use super::state::Snapshot;
+use crate::frame::Frame;
 use crate::tensors::{self, Precision};
 
 /// Version of the file format.
-const FORMAT: &str = "repaint.checkpoint.1";
+const FORMAT: &str = "repaint.checkpoint.2";
 
-/// Where the checkpoint of a training lies: beside its output.
-pub fn place(output: &Path) -> PathBuf {
-    output.with_extension("checkpoint.safetensors")
+/// What a training is made from; with other things it cannot go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    settings: Settings,
+    painting: String,
+    photos: String,
 }
 
-/// Writes the state after `steps` steps: tensors `NAME`, `adam.first.NAME` and `adam.second.NAME`,
-/// metadata `format`, `steps` and `settings` (TOML). `weights` are in the order of `adam`'s
-/// variables.
-pub fn write(
-    place: &Path,
-    settings: &Settings,
-    steps: u32,
-    weights: &[(String, Tensor)],
-    adam: &Adam,
-) -> Result<()> {
-    let mut tensors = BTreeMap::new();
-    for ((name, weight), moments) in weights.iter().zip(adam.moments()) {
-        tensors.insert(name.clone(), values(weight)?);
-        tensors.insert(format!("adam.first.{name}"), values(&moments.first)?);
-        tensors.insert(format!("adam.second.{name}"), values(&moments.second)?);
+impl Origin {
+    /// Of these settings, this painting and photos with these paths.
+    pub fn new(settings: &Settings, painting: &Frame, photos: &[impl AsRef<Path>]) -> Self {
+        let mut names = Sha256::new();
+        for photo in photos {
+            // The folder may move, since names alone decide the order of the photos.
+            let name = photo.as_ref().file_name().unwrap_or_default();
+            names.update(name.as_encoded_bytes());
+            names.update([0]);
+        }
+        Self {
+            settings: settings.clone(),
+            painting: hexadecimal(Sha256::digest(&painting.pixels)),
+            photos: hexadecimal(names.finalize()),
+        }
     }
-    let metadata = BTreeMap::from([
-        ("format".to_string(), FORMAT.to_string()),
-        ("steps".to_string(), steps.to_string()),
-        ("settings".to_string(), settings.to_toml()?),
-    ]);
-    let bytes = tensors::to_bytes(&tensors, &metadata, Precision::F32)?;
+
+    fn ensure_same(&self, found: &HashMap<String, String>) -> Result<()> {
+        let text = |key: &str| found.get(key).map_or("", String::as_str);
+        let settings = Settings::from_toml(text("settings"))?;
+        if let Some((name, then, now)) = settings.difference(&self.settings)? {
+            bail!("{name} was {then} and is {now} now: leave it, or start anew with --overwrite");
+        }
+        for (what, now) in [("painting", &self.painting), ("photos", &self.photos)] {
+            ensure!(
+                text(what) == now,
+                "the {what} changed since: put back what was there, or start anew with --overwrite"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Writes a state: its tensors, and as metadata `format`, `steps`, `returns`, `settings` (TOML),
+/// `painting` and `photos` (SHA-256).
+pub fn write(place: &Path, origin: &Origin, state: &Snapshot) -> Result<()> {
+    let metadata = [
+        ("format", FORMAT.to_string()),
+        ("steps", state.steps.to_string()),
+        ("returns", state.returns.to_string()),
+        ("settings", origin.settings.to_toml()?),
+        ("painting", origin.painting.clone()),
+        ("photos", origin.photos.clone()),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value)).into();
+    let bytes = tensors::to_bytes(&state.tensors, &metadata, Precision::F32)?;
     crate::output::write_whole(place, &bytes)
         .with_context(|| format!("could not write checkpoint `{}`", place.display()))
+}
+
+/// Reads a state. Fails when there is none, or when it has another origin, and says what differs.
+pub fn read(place: &Path, origin: &Origin) -> Result<Snapshot> {
+    let name = place.display();
+    ensure!(
+        place.exists(),
+        "no checkpoint `{name}` to go on from: start without --resume"
+    );
+    let what = || format!("could not go on from `{name}`");
+    let bytes = std::fs::read(place).with_context(what)?;
+    let file = tensors::File::open(&bytes).with_context(what)?;
+    let metadata = &file.metadata;
+    let format = metadata.get("format").map_or("", String::as_str);
+    ensure!(
+        format == FORMAT,
+        "`{name}` is no checkpoint of this version ({format:?}, expected {FORMAT:?}): start anew \
+         with --overwrite"
+    );
+    origin.ensure_same(metadata).with_context(what)?;
+    let number = |key: &str| {
+        let number = metadata.get(key).and_then(|text| text.parse().ok());
+        number.with_context(|| format!("`{name}` does not say its {key}: it is damaged"))
+    };
+    Ok(Snapshot {
+        steps: number("steps")?,
+        returns: number("returns")?,
+        tensors: file.read().with_context(what)?,
+    })
+}
+
+/// Removes a state that nobody goes on from any more, if there is one.
+pub fn remove(place: &Path) -> Result<()> {
+    match std::fs::remove_file(place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not remove checkpoint `{}`", place.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A tensor's values, fetched from its device.
@@ -51,4 +120,11 @@ pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
         shape: tensor.dims().to_vec(),
         data: tensor.flatten_all()?.to_vec1()?,
     })
+}
+
+fn hexadecimal(hash: impl AsRef<[u8]>) -> String {
+    hash.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -136,6 +136,16 @@ impl Dataset {
         &self.paths
     }
 
+    /// Photos that were found to be unusable so far.
+    pub fn skipped(&self) -> usize {
+        let cache = self.cache();
+        cache
+            .photos
+            .values()
+            .filter(|photo| photo.is_none())
+            .count()
+    }
+
     /// The batch of a step. Fails when not one photo can be read.
     pub fn batch(&self, step: usize) -> Result<Batch> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);

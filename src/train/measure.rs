@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use serde::Serialize;
 
 use super::dataset::{cut, read_scaled};
 use super::loss::PerceptualLoss;
+use super::stability::{Motion, Moved};
 use super::{Event, to_tensor, values};
 use crate::frame::Frame;
 use crate::media::picture;
@@ -23,15 +25,17 @@ const ROWS: usize = 4;
 const SIDE: usize = 256;
 
 /// Shorter side of the photos that a model is measured on, in pixels.
-const SHORT: usize = 256;
+pub const SHORT: usize = 256;
 
-/// Mean losses over photos that the network was not trained on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Mean figures over photos that the network was not trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Validation {
     /// Relative content loss.
     pub content: f64,
     /// Relative style loss.
     pub style: f64,
+    /// How far the painting moves by itself between two frames of a film.
+    pub flicker: f64,
     /// Number of photos.
     pub photos: usize,
 }
@@ -41,17 +45,51 @@ impl fmt::Display for Validation {
         let Self {
             content,
             style,
+            flicker,
             photos,
         } = self;
         write!(
             f,
-            "content {content:.4}, style {style:.4} ({photos} photos, short side {SHORT})"
+            "content {content:.4}, style {style:.4}, flicker {flicker:.4} ({photos} photos, short \
+             side {SHORT})"
         )
     }
 }
 
-/// Measures a network on photos: each painted whole at a short side of 256 pixels (sides cut to
-/// multiples of 4), clamped to 0..255. `None` where not one photo can be read.
+/// How much paintings flicker: each photo is moved as a camera in the hand moves between two frames,
+/// with noise; the painting of what is seen then is held against the moved painting. Since the motion
+/// is known, no error of an optical flow adds to the figure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flicker {
+    squares: f64,
+    photos: u32,
+}
+
+impl Flicker {
+    /// Adds `photo` and its painting, both (1, 3, H, W), 0..255. Photos are moved by motions that
+    /// follow from their number, the same for every network.
+    fn add(
+        &mut self,
+        network: &Network,
+        weights: &BTreeMap<String, Tensor>,
+        photo: &Tensor,
+        painted: &Tensor,
+    ) -> Result<()> {
+        let moved = Moved::new(photo, &Motion::FRAME, 0, self.photos)?;
+        let again = paint(network, weights, &moved.photos)?;
+        self.squares += moved.squared(painted, &again)?;
+        self.photos += 1;
+        Ok(())
+    }
+
+    /// The root mean squared difference with pixels taken as 0..1; 0 without photos.
+    fn figure(&self) -> f64 {
+        (self.squares / f64::from(self.photos.max(1))).sqrt()
+    }
+}
+
+/// Measures a network on photos: each painted whole at a short side of 256 pixels. `None` where not
+/// one photo can be read.
 pub fn validate(
     network: &Network,
     weights: &BTreeMap<String, Tensor>,
@@ -62,30 +100,59 @@ pub fn validate(
 ) -> Result<Option<Validation>> {
     let weights = frozen(weights);
     let (mut content, mut style, mut count) = (0.0, 0.0, 0);
+    let mut flicker = Flicker::default();
     for path in photos {
         let photo = match read_scaled(path, SHORT) {
-            Ok(photo) => to_tensor(&photo, device)?,
+            Ok(photo) => ready(&photo, device)?,
             Err(error) => {
                 tell(Event::Remark(format!("left out a photo: {error:#}")));
                 continue;
             }
         };
-        let cut = |size: usize| size / Network::MULTIPLE * Network::MULTIPLE;
-        let (_, _, height, width) = photo.dims4()?;
-        let photo = photo.narrow(2, 0, cut(height))?.narrow(3, 0, cut(width))?;
-        let photo = photo.contiguous()?;
-        let painted = transformer(network, &weights, &photo)?.clamp(0.0, 255.0)?;
+        let painted = paint(network, &weights, &photo)?;
         let losses = loss.of(&painted, &photo)?;
         let [c, s] = values([&losses.content, &losses.style])?;
         content += f64::from(c);
         style += f64::from(s);
+        flicker.add(network, &weights, &photo, &painted)?;
         count += 1;
     }
     Ok((count > 0).then(|| Validation {
         content: content / count as f64,
         style: style / count as f64,
+        flicker: flicker.figure(),
         photos: count,
     }))
+}
+
+/// The flicker of a network's paintings of `frames`; `None` where there are none.
+pub fn flicker(
+    network: &Network,
+    weights: &BTreeMap<String, Tensor>,
+    frames: &[Frame],
+    device: &Device,
+) -> Result<Option<f64>> {
+    let mut flicker = Flicker::default();
+    for frame in frames {
+        let photo = ready(frame, device)?;
+        let painted = paint(network, weights, &photo)?;
+        flicker.add(network, weights, &photo, &painted)?;
+    }
+    Ok((!frames.is_empty()).then(|| flicker.figure()))
+}
+
+/// A photo as (1, 3, H, W), sides cut to multiples of 4.
+fn ready(photo: &Frame, device: &Device) -> Result<Tensor> {
+    let photo = to_tensor(photo, device)?;
+    let cut = |size: usize| size / Network::MULTIPLE * Network::MULTIPLE;
+    let (_, _, height, width) = photo.dims4()?;
+    let photo = photo.narrow(2, 0, cut(height))?.narrow(3, 0, cut(width))?;
+    Ok(photo.contiguous()?)
+}
+
+/// The painting as it is shown: clamped to 0..255.
+fn paint(network: &Network, weights: &BTreeMap<String, Tensor>, photo: &Tensor) -> Result<Tensor> {
+    Ok(transformer(network, weights, photo)?.clamp(0.0, 255.0)?)
 }
 
 /// A picture file that shows what the network makes of a few photos: photo left, painted right.

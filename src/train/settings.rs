@@ -33,6 +33,9 @@ pub struct Settings {
     pub style_weight: f64,
     /// Weight of the total variation of the painted picture (pixels in 0..1): more is smoother.
     pub tv_weight: f64,
+    /// Weight of the steadiness: how closely the painting of a moved photo follows the moved painting. 0
+    /// trains for stills.
+    pub stability: f64,
     /// Highest rate of the one-cycle schedule.
     pub learning_rate: f64,
     /// Layers of VGG19 whose features are to stay those of the photo.
@@ -57,6 +60,7 @@ impl Default for Settings {
             style_size: 384,
             style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
+            stability: 8.0,
             learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
@@ -87,6 +91,22 @@ impl Settings {
         toml::to_string(self).context("could not write the settings as TOML")
     }
 
+    /// The first setting in which `other` differs: its name, the value here and the value there.
+    pub fn difference(&self, other: &Self) -> Result<Option<(String, String, String)>> {
+        let table = |settings| {
+            toml::Table::try_from(settings).context("could not write the settings as TOML")
+        };
+        let (ours, theirs) = (table(self)?, table(other)?);
+        let text = |value: Option<&toml::Value>| {
+            value.map_or_else(|| "nothing".to_string(), toml::Value::to_string)
+        };
+        let names = ours.keys().chain(theirs.keys());
+        Ok(names
+            .map(|name| (name, ours.get(name), theirs.get(name)))
+            .find(|(_, ours, theirs)| ours != theirs)
+            .map(|(name, ours, theirs)| (name.clone(), text(ours), text(theirs))))
+    }
+
     /// Fails for values with which nothing can be trained, naming the first.
     pub fn ensure_sane(&self) -> Result<()> {
         let within = |name: &str, value: usize, low: usize, high: usize| {
@@ -109,6 +129,7 @@ impl Settings {
         for (name, value) in [
             ("style_weight", self.style_weight),
             ("tv_weight", self.tv_weight),
+            ("stability", self.stability),
         ] {
             ensure!(
                 value.is_finite() && value >= 0.0,

@@ -14,7 +14,7 @@ mod state;
 mod strips;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +22,6 @@ use candle_core::Tensor;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::checkpoint;
 use super::to_tensor;
 use super::vgg::Vgg19;
 use crate::backend::{Device, candle};
@@ -112,11 +111,16 @@ pub enum End {
     Stopped(Option<PathBuf>),
 }
 
+/// Where the state of an interrupted optimisation lies: beside its picture.
+pub fn checkpoint_place(output: &Path) -> PathBuf {
+    output.with_extension("checkpoint.safetensors")
+}
+
 /// Optimises a picture and writes it. `stop` ends the work after the current step. With the same
 /// settings and pictures the result is the same bit by bit, also when it was stopped and resumed.
 pub fn optimize(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     let scene = Scene::open(job, USUAL)?;
-    let place = checkpoint::place(&job.output);
+    let place = checkpoint_place(&job.output);
     let settings = serde_json::to_string(&job.settings)?;
     let pictures = scene.fingerprint();
     let saved = match job.resume {

@@ -1,0 +1,80 @@
+//! Measuring a finished model: what `repaint eval` tells.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use serde::Serialize;
+
+use super::loss::{Form, PerceptualLoss};
+use super::measure::{Validation, flicker, validate};
+use super::vgg::Vgg19;
+use super::{Event, Settings, dataset, to_tensor};
+use crate::backend::{Device, candle};
+use crate::frame::Frame;
+use crate::model::Model;
+
+/// What to measure a model on.
+#[derive(Clone, Debug)]
+pub struct Exam {
+    /// Folder of photos.
+    pub photos: PathBuf,
+    /// Picture of the painting.
+    pub style: PathBuf,
+    /// Shorter side of the painting in pixels; that of the model's recipe when not given.
+    pub style_size: Option<usize>,
+    /// VGG19's weights.
+    pub vgg19: PathBuf,
+    /// Where to compute.
+    pub device: Device,
+}
+
+/// Figures of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Over the photos.
+    pub photos: Validation,
+    /// Flicker over the frames of a clip, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+}
+
+/// Measures `model` as training does at its end, by the layers of its recipe (the defaults for models
+/// without one), and the flicker also on `frames`. Fails where not one photo can be read.
+pub fn evaluate(
+    model: &Model,
+    exam: &Exam,
+    frames: &[Frame],
+    tell: &mut dyn FnMut(Event),
+) -> Result<Evaluation> {
+    let recipe = Settings::from_toml(&model.metadata.recipe).unwrap_or_default();
+    let device = candle::open(exam.device)?;
+    let size = exam.style_size.unwrap_or(recipe.style_size);
+    let style = dataset::read_scaled(&exam.style, size)?;
+    let photos = dataset::photos_in(&exam.photos)?;
+    let loss = PerceptualLoss::new(
+        Vgg19::read(&exam.vgg19, &device)?,
+        &to_tensor(&style, &device)?,
+        &recipe.content_layers,
+        &recipe.style_layers,
+        Form::Relative,
+    )?;
+    let weights = model
+        .tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let values = Tensor::from_slice(&tensor.data, tensor.shape.as_slice(), &device)?;
+            Ok((name.clone(), values))
+        })
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    tell(Event::Validating(photos.len()));
+    let found = validate(&model.network, &weights, &loss, &photos, &device, tell)?;
+    Ok(Evaluation {
+        photos: found.with_context(|| {
+            let folder = exam.photos.display();
+            format!("not one photo in `{folder}` can be read")
+        })?,
+        clip: flicker(&model.network, &weights, frames, &device)?,
+    })
+}

@@ -1,0 +1,72 @@
+//! What a training ends with: the model file and what it says of itself.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::{Job, Validation, checkpoint};
+use crate::model::{Metadata, Model};
+use crate::tensors::Precision;
+
+/// Writes the model file of a finished training.
+pub fn write(
+    job: &Job,
+    weights: &BTreeMap<String, Tensor>,
+    losses: Option<&Validation>,
+) -> Result<()> {
+    let settings = &job.settings;
+    let stem = job.output.file_stem().unwrap_or_default();
+    let metadata = Metadata {
+        name: stem.to_string_lossy().into_owned(),
+        title: settings.title.clone(),
+        painter: settings.painter.clone(),
+        year: settings.year.clone(),
+        recipe: settings.to_toml()?,
+        program: format!("repaint {}", env!("CARGO_PKG_VERSION")),
+        losses: losses.map(Validation::to_string).unwrap_or_default(),
+        date: today(),
+    };
+    let tensors = weights
+        .iter()
+        .map(|(name, tensor)| Ok((name.clone(), checkpoint::values(tensor)?)))
+        .collect::<Result<_>>()?;
+    Model::new(metadata, tensors)?.write(&job.output, Precision::F32)
+}
+
+/// Today's date (UTC), YYYY-MM-DD, by the proleptic Gregorian calendar (Hinnant, "chrono-compatible
+/// low-level date algorithms").
+fn today() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    date(now.map_or(0, |since| since.as_secs() / 86_400))
+}
+
+/// The date `days` days after 1970-01-01.
+fn date(days: u64) -> String {
+    let days = days + 719_468; // since 0000-03-01, with which the leap day ends the year
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153; // from March
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{day:02}", year + era * 400 + next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_follow_the_calendar_over_leap_days_and_centuries() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(20_780), "2026-11-23");
+        assert_eq!(date(47_540), "2100-02-28");
+        assert_eq!(date(47_541), "2100-03-01");
+    }
+}
