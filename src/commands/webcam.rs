@@ -13,7 +13,7 @@ mod view;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -36,6 +36,7 @@ use controls::{Controls, SMALLEST_SIDE};
 use rate::RateControl;
 use recorder::Recording;
 use show::{Outcome, Settings, Show, lock};
+use stats::Stats;
 use styles::Styles;
 
 /// Short side of the painting where neither `--size` nor the camera make it smaller.
@@ -111,11 +112,13 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         largest,
         engine: painter.backend().to_string(),
     };
+    let count = Arc::new(Mutex::new(Stats::new(Instant::now())));
     let mut show = Show::new(
         settings,
         styles.clone(),
         Arc::clone(&shared),
         Arc::clone(&tape),
+        Arc::clone(&count),
         window,
     )?;
     let mut left = match args.headless {
@@ -129,6 +132,9 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         |picture| {
             if left != Some(0) {
                 pass_on(picture, &tape, device.as_ref());
+                if args.headless {
+                    lock(&count).shown(picture.at, Instant::now());
+                }
             }
             left = left.map(|left| left.saturating_sub(1));
         },

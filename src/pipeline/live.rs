@@ -176,9 +176,14 @@ impl Live {
         self.captured.load(Ordering::Relaxed)
     }
 
-    /// Frames that a newer one replaced before they were painted or shown.
-    pub fn dropped(&self) -> u64 {
-        self.shots.replaced() + self.pictures.replaced()
+    /// Frames that a newer one replaced before they were painted.
+    pub fn unpainted(&self) -> u64 {
+        self.shots.replaced()
+    }
+
+    /// Paintings that a newer one replaced before they were shown.
+    pub fn unshown(&self) -> u64 {
+        self.pictures.replaced()
     }
 
     /// Why the camera gives no picture, while it gives none.

@@ -34,9 +34,12 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A recording that the window begins and ends and the painter feeds.
 pub(super) type Tape = Arc<Mutex<Option<Recording>>>;
 
-/// Locks the recording.
-pub(super) fn lock(tape: &Tape) -> MutexGuard<'_, Option<Recording>> {
-    tape.lock().unwrap_or_else(PoisonError::into_inner)
+/// Figures that the window counts, or without a window the painter.
+pub(super) type Count = Arc<Mutex<Stats>>;
+
+/// Locks what threads share; it stays whole whatever panics elsewhere.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the loop has to know beforehand.
@@ -63,11 +66,11 @@ pub(super) struct Show {
     pub styles: Styles,
     pub shared: Shared,
     pub tape: Tape,
+    pub count: Count,
     pub window: Option<Window>,
     /// Recordings that are being completed.
     pub ended: Vec<Ended>,
     view: View,
-    stats: Stats,
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32),
     notice: Option<(String, Instant)>,
@@ -93,6 +96,7 @@ impl Show {
         styles: Styles,
         shared: Shared,
         tape: Tape,
+        count: Count,
         window: Option<Window>,
     ) -> Result<Self> {
         let now = Instant::now();
@@ -101,10 +105,10 @@ impl Show {
             styles,
             shared,
             tape,
+            count,
             window,
             ended: Vec::new(),
             view: View::default(),
-            stats: Stats::new(now),
             snapshots: snapshots()?,
             numbers: (0, 0),
             notice: Some(("H: help".into(), now)),
@@ -129,7 +133,7 @@ impl Show {
             let enough = self
                 .settings
                 .frames
-                .is_some_and(|n| self.stats.count() >= n);
+                .is_some_and(|n| lock(&self.count).count() >= n);
             let interrupted = stop.load(Ordering::Relaxed);
             let closed = self.window.as_ref().is_some_and(|w| !w.is_open());
             if interrupted || enough || closed || over(&began) {
@@ -154,8 +158,10 @@ impl Show {
             self.draw(live, &controls, fresh)?;
             let now = Instant::now();
             match &self.current {
-                _ if controls.frozen => self.stats.paused(now),
-                Some(picture) if fresh => self.stats.shown(picture.at, now),
+                _ if controls.frozen => lock(&self.count).paused(now),
+                Some(picture) if fresh && self.window.is_some() => {
+                    lock(&self.count).shown(picture.at, now);
+                }
                 _ => {}
             }
         }
@@ -163,13 +169,17 @@ impl Show {
 
     fn outcome(&self, live: &Live, interrupted: bool) -> Outcome {
         let missed = self.missed + lock(&self.tape).as_ref().map_or(0, Recording::missed);
-        let figures = self
-            .stats
-            .figures(live.captured(), live.dropped(), missed, Instant::now());
+        let (captured, dropped) = (live.captured(), self.dropped(live));
+        let figures = lock(&self.count).figures(captured, dropped, missed, Instant::now());
         Outcome {
             figures,
             interrupted,
         }
+    }
+
+    /// Frames that came but were not shown; without a window painting is all there is to it.
+    fn dropped(&self, live: &Live) -> u64 {
+        live.unpainted() + self.window.as_ref().map_or(0, |_| live.unshown())
     }
 
     /// Applies keys and the mouse; says whether to end.
@@ -295,7 +305,8 @@ impl Show {
 
     fn draw(&mut self, live: &Live, controls: &Controls, fresh: bool) -> Result<()> {
         let now = Instant::now();
-        let rates = self.stats.rates(live.captured(), now);
+        let rates = lock(&self.count).rates(live.captured(), now);
+        let dropped = self.dropped(live);
         if live.captured() != self.captured.0 || controls.frozen {
             self.captured = (live.captured(), now);
         }
@@ -344,7 +355,7 @@ impl Show {
                 rates.captured,
                 rates.latency_ms,
                 self.settings.engine,
-                live.dropped(),
+                dropped,
             );
         }
         let screen = self
