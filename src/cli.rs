@@ -1,6 +1,7 @@
 //! The command line as types: what can be typed, and the words that explain it. No input or output.
 
 mod optimize;
+mod train;
 #[cfg(feature = "webcam")]
 mod webcam;
 
@@ -11,8 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backend::Device;
 use crate::kernels::Level;
 use crate::model::Precision;
-use crate::network::Width;
 pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
+pub use train::{EvalArgs, TrainArgs, WidthArg};
 #[cfg(feature = "webcam")]
 pub use webcam::{CameraFormatArg, WebcamArgs};
 
@@ -133,134 +134,6 @@ pub struct ImageArgs {
     /// How to paint.
     #[command(flatten)]
     pub paint: PaintArgs,
-}
-
-/// `repaint train`.
-#[derive(Args, Debug)]
-pub struct TrainArgs {
-    /// Picture of the painting to learn from
-    pub painting: PathBuf,
-    /// Folder of photographs to train on
-    #[arg(long, value_name = "DIR")]
-    pub photos: PathBuf,
-    /// Model file to write (safetensors); beside it appears the folder OUT.training with preview,
-    /// loss curves, log and checkpoint
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
-    /// Settings as TOML; what is given on the command line wins
-    #[arg(long, value_name = "FILE.toml")]
-    pub recipe: Option<PathBuf>,
-    /// Width of the network [default: small]
-    #[arg(long, value_enum)]
-    pub network: Option<WidthArg>,
-    /// Training steps
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub steps: Option<u32>,
-    /// Photographs in a step
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub batch: Option<u32>,
-    /// Side of the square cut from each photograph, in pixels
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
-    pub crop: Option<u32>,
-    /// Weight of the style against the content
-    #[arg(long, value_name = "X")]
-    pub style_weight: Option<f64>,
-    /// Weight of the total variation: more is smoother
-    #[arg(long, value_name = "X")]
-    pub tv_weight: Option<f64>,
-    /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
-    /// stills and costs a fifth less time
-    #[arg(long, value_name = "X")]
-    pub stability: Option<f64>,
-    /// Shorter side of the painting in pixels: smaller means finer strokes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
-    pub style_size: Option<u32>,
-    /// Highest learning rate
-    #[arg(long, value_name = "X")]
-    pub learning_rate: Option<f64>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
-    #[arg(long, value_name = "FILE")]
-    pub vgg19: Option<PathBuf>,
-    /// Picture that shows the state of the training, rewritten every --preview-every steps; preview.png
-    /// in the folder OUT.training when not given
-    #[arg(long, value_name = "FILE.png")]
-    pub preview: Option<PathBuf>,
-    /// Steps between two previews
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub preview_every: u32,
-    /// Steps between two checkpoints, which lie in the folder OUT.training until the model is finished
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub checkpoint_every: u32,
-    /// Go on from the checkpoint of an interrupted training; everything else as it was given then
-    #[arg(long)]
-    pub resume: bool,
-    /// Photographs to measure the finished model on; the folder `validation` beside --photos, if there
-    /// is one, when not given
-    #[arg(long, value_name = "DIR")]
-    pub validation: Option<PathBuf>,
-    /// Title of the painting, for the model's metadata
-    #[arg(long, value_name = "TEXT")]
-    pub title: Option<String>,
-    /// Painter of the painting, for the model's metadata
-    #[arg(long, value_name = "TEXT")]
-    pub painter: Option<String>,
-    /// Year of the painting, for the model's metadata
-    #[arg(long, value_name = "TEXT")]
-    pub year: Option<String>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Replace an output that exists
-    #[arg(long)]
-    pub overwrite: bool,
-}
-
-/// `repaint eval`.
-#[derive(Args, Debug)]
-pub struct EvalArgs {
-    /// Style model: a file, or a name from `repaint models list`
-    pub model: String,
-    /// Folder of photographs that it was not trained on
-    #[arg(long, value_name = "DIR")]
-    pub photos: PathBuf,
-    /// Picture of the painting that it learned from
-    #[arg(long, value_name = "PAINTING")]
-    pub style: PathBuf,
-    /// Shorter side of the painting in pixels; the one that the model was trained with when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
-    pub style_size: Option<u32>,
-    /// Video file on whose frames flicker is measured too
-    #[arg(long, value_name = "FILE")]
-    pub clip: Option<PathBuf>,
-    /// Print the figures as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
-    #[arg(long, value_name = "FILE")]
-    pub vgg19: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-}
-
-/// `--network`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WidthArg {
-    /// 8-16-32 channels: real time on a CPU
-    Small,
-    /// 16-32-64 channels
-    Medium,
-    /// 32-64-128 channels, as in the paper
-    Large,
 }
 
 /// `repaint models`.
@@ -405,16 +278,6 @@ impl From<PrecisionArg> for Precision {
         match precision {
             PrecisionArg::F16 => Self::F16,
             PrecisionArg::F32 => Self::F32,
-        }
-    }
-}
-
-impl From<WidthArg> for Width {
-    fn from(width: WidthArg) -> Self {
-        match width {
-            WidthArg::Small => Self::Small,
-            WidthArg::Medium => Self::Medium,
-            WidthArg::Large => Self::Large,
         }
     }
 }

@@ -37,9 +37,14 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
 #[test]
 fn every_option_in_the_readme_is_one_that_some_command_has() {
     // The options are the fields of the argument types.
-    let options_source = ["src/cli.rs", "src/cli/optimize.rs", "src/cli/webcam.rs"]
-        .map(read)
-        .concat();
+    let options_source = [
+        "src/cli.rs",
+        "src/cli/optimize.rs",
+        "src/cli/train.rs",
+        "src/cli/webcam.rs",
+    ]
+    .map(read)
+    .concat();
     let readme = read("README.md");
     let mut options = 0;
     for row in readme.lines().filter(|line| line.starts_with("| `--")) {

@@ -51,25 +51,6 @@ pub struct Moments {
 }
 
 impl Adam {
-    /// Goes on after `steps` steps with the running means that `moments` were then.
-    pub fn resume(
-        vars: Vec<Var>,
-        config: AdamConfig,
-        moments: Vec<Moments>,
-        steps: u32,
-    ) -> Result<Self> {
-        if moments.len() != vars.len() {
-            let (found, expected) = (moments.len(), vars.len());
-            bail!("running means of {found} variables, expected {expected}");
-        }
-        Ok(Self {
-            config,
-            vars,
-            moments,
-            steps,
-        })
-    }
-
     /// Steps made so far.
     pub fn steps(&self) -> u32 {
         self.steps

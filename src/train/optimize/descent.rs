@@ -153,7 +153,8 @@ impl Descent {
                 };
                 let steps = text("adam_steps")?.parse()?;
                 let vars = vec![picture.clone()];
-                let adam = Adam::resume(vars, config, vec![moments], steps)?;
+                let mut adam = Adam::new(vars, config)?;
+                adam.restore(vec![moments], steps);
                 Method::Adam(picture, Box::new(adam))
             }
             Optimizer::Lbfgs => {
