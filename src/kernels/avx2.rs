@@ -144,29 +144,28 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
 #[derive(Clone, Copy)]
 pub(super) struct F32x8(__m256);
 
-// SAFETY of the blocks below: the caller vouches for the instructions and the memory.
-#[allow(
-    clippy::undocumented_unsafe_blocks,
-    reason = "one reason for all, above"
-)]
 impl Vector for F32x8 {
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_set1_ps(value)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe { Self(_mm256_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, count: usize, to: *mut f32) {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe {
             let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
             let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes);
@@ -176,31 +175,37 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_add_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn mul(self, factor: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_mul_ps(self.0, factor.0)) }
     }
 
     #[inline(always)]
     unsafe fn fma(self, factor: Self, summand: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, summand.0)) }
     }
 
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_max_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn split_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        // SAFETY: the caller vouches for the instructions.
         unsafe {
             let halves = |a: Self, b: Self| {
                 let low = _mm256_permute2f128_ps::<0x20>(a.0, b.0);
@@ -213,6 +218,7 @@ impl Vector for F32x8 {
 
     #[inline(always)]
     unsafe fn join_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        // SAFETY: the caller vouches for the instructions.
         unsafe {
             let [a, b, c, d] = transpose4([a.0, b.0, c.0, d.0]);
             [

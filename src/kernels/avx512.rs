@@ -139,59 +139,64 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
 #[derive(Clone, Copy)]
 pub(super) struct F32x16(__m512);
 
-// SAFETY of the blocks below: the caller vouches for the instructions and the memory.
-#[allow(
-    clippy::undocumented_unsafe_blocks,
-    reason = "one reason for all, above"
-)]
 impl Vector for F32x16 {
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_set1_ps(value)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe { Self(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, count: usize, to: *mut f32) {
+        // SAFETY: the caller vouches for the instructions and the memory.
         unsafe { _mm512_mask_storeu_ps(to, (1u32 << count) as u16 - 1, self.0) }
     }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_add_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn mul(self, factor: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_mul_ps(self.0, factor.0)) }
     }
 
     #[inline(always)]
     unsafe fn fma(self, factor: Self, summand: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, summand.0)) }
     }
 
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_max_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn split_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        // SAFETY: the caller vouches for the instructions.
         unsafe {
             let (even_ab, odd_ab) = (pick(a, b, &EVEN), pick(a, b, &ODD));
             let (even_cd, odd_cd) = (pick(c, d, &EVEN), pick(c, d, &ODD));
@@ -206,6 +211,7 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     unsafe fn join_fourths([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        // SAFETY: the caller vouches for the instructions.
         unsafe {
             let (even, even_high) = (pick(a, c, &LOW), pick(a, c, &HIGH));
             let (odd, odd_high) = (pick(b, d, &LOW), pick(b, d, &HIGH));
