@@ -31,7 +31,8 @@ pub struct OptimizeArgs {
     /// Sizes to work through, each twice the one before; chosen by the size when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=7))]
     pub scales: Option<u32>,
-    /// Steps at the smallest size; each larger one gets half of those before it [default: 500]
+    /// Steps at the smallest size; each larger one gets half of those before it [default: 500; 100
+    /// with --all-layers]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// How the pixels are moved [default: lbfgs]

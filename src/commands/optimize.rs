@@ -19,6 +19,9 @@ use crate::train::vgg::{self, Vgg19};
 /// Steps between two lines of progress where there is no terminal.
 const LINE_EVERY: u32 = 25;
 
+/// Steps for each picture of a contact sheet when none are asked for: there are thirteen.
+const SHEET_STEPS: u32 = 100;
+
 /// Optimises a picture. `stop` ends the work after the current step; what is there is written.
 pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
@@ -106,6 +109,9 @@ fn settings(args: &OptimizeArgs) -> Settings {
         if let Some(value) = option {
             setting.clone_from(value);
         }
+    }
+    if args.all_layers {
+        settings.steps = SHEET_STEPS;
     }
     settings.size = args.size.map(|size| size as usize);
     settings.scales = args.scales;

@@ -20,7 +20,7 @@ const COLUMNS: usize = 5;
 /// White around pictures, in pixels.
 const GAP: usize = 8;
 
-/// Size of the dots of letters, in pixels.
+/// Size of the dots of letters, in pixels, where the words fit.
 const DOT: usize = 2;
 
 /// Colour of letters.
@@ -90,7 +90,9 @@ pub fn contact_sheet(
 
 /// Pictures of one size in rows, each with its words below.
 fn lay_out(pictures: &[(String, Frame)]) -> Frame {
-    let line = text::height("x", DOT);
+    let narrow = |(words, frame): &(String, Frame)| text::width(words, DOT) > frame.width;
+    let dot = if pictures.iter().any(narrow) { 1 } else { DOT };
+    let line = text::height("x", dot);
     let (width, height) = match pictures.first() {
         Some((_, frame)) => (frame.width + GAP, frame.height + line + GAP),
         None => return Frame::default(),
@@ -107,7 +109,7 @@ fn lay_out(pictures: &[(String, Frame)]) -> Frame {
             sheet.pixels[at..at + row.len()].copy_from_slice(row);
         }
         let below = top + frame.height + GAP / 2;
-        text::draw(&mut sheet, left, below, DOT, INK, words);
+        text::draw(&mut sheet, left, below, dot, INK, words);
     }
     sheet
 }
@@ -131,11 +133,11 @@ mod tests {
         let picture = |value: u8| {
             let mut frame = Frame::new(40, 30);
             frame.pixels.fill(value);
-            (format!("conv1_{value}"), frame)
+            (format!("conv{value}"), frame)
         };
         let sheet = lay_out(&[1, 2, 3, 4, 5, 6].map(picture));
         assert_eq!(sheet.width, 5 * 48 + 8);
-        assert_eq!(sheet.height, 2 * (30 + 18 + 8) + 8);
+        assert_eq!(sheet.height, 2 * (30 + 9 + 8) + 8);
         for value in 1..=6u8 {
             let found = sheet.pixels.iter().filter(|pixel| **pixel == value);
             assert_eq!(found.count(), 40 * 30 * 3);
