@@ -5,7 +5,6 @@ use anyhow::Result;
 
 use crate::backend::Backend;
 use crate::frame::Frame;
-use crate::model::Model;
 
 /// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
 const LUMA: [i32; 3] = [77, 150, 29];
@@ -28,9 +27,9 @@ impl Painter {
         }
     }
 
-    /// Takes over another model; see [`Backend::load`].
-    pub fn load(&mut self, model: &Model) -> Result<()> {
-        self.backend.load(model)
+    /// Goes on with another backend, which has a model loaded, and returns the one before.
+    pub fn exchange(&mut self, backend: Box<dyn Backend>) -> Box<dyn Backend> {
+        std::mem::replace(&mut self.backend, backend)
     }
 
     /// Changes the strength, from 0 (the source) to 1 (all paint).
@@ -99,6 +98,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::model::Model;
 
     /// Paints the negative of a picture.
     struct Inverter;

@@ -65,6 +65,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     if let Some(Ok(model)) = styles.model(style) {
         backend.load(model)?;
     }
+    let spare = open_backend(&args.paint)?;
     let painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
     let reading = styles.read_all()?;
 
@@ -125,7 +126,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         true => args.frames, // no more than that is recorded, though the painter may be ahead
         false => None,
     };
-    let mut artist = Artist::new(painter, styles, style, shared, rate);
+    let mut artist = Artist::new(painter, spare, styles, style, shared, rate)?;
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),

@@ -8,10 +8,12 @@ use anyhow::Result;
 use super::controls::Controls;
 use super::rate::RateControl;
 use super::styles::Styles;
+use crate::backend::Backend;
 use crate::frame::Frame;
 use crate::noise_hold::NoiseHold;
 use crate::paint::Painter;
 use crate::pipeline::live::{Picture, Shot};
+use crate::pipeline::worker::Worker;
 use crate::scale::{Scaler, fitted};
 
 /// How long one style passes into another.
@@ -34,6 +36,9 @@ pub(super) struct Artist {
     /// Style in the engine, and the one last asked for that cannot be had.
     style: usize,
     refused: Option<usize>,
+    /// The engine that does not paint, while it is not being prepared for the next style.
+    spare: Option<Box<dyn Backend>>,
+    preparing: Worker<Preparation>,
     scaler: Scaler,
     hold: NoiseHold,
     held: Frame,
@@ -41,6 +46,15 @@ pub(super) struct Artist {
     last_controls: Option<Controls>,
     last_painting: Frame,
     fade: Option<Fade>,
+}
+
+/// An engine on its way to the next style. A model takes the engine some 100 ms to load and to
+/// touch the memory of its first frame, in which the other engine goes on painting.
+struct Preparation {
+    engine: Box<dyn Backend>,
+    style: usize,
+    sample: Frame,
+    result: Result<()>,
 }
 
 /// A style that is passing.
@@ -52,22 +66,35 @@ struct Fade {
 }
 
 impl Artist {
-    /// Paints with `painter`, into which `style` of `styles` is loaded. `rate` chooses the
-    /// resolution while the controls say so.
+    /// Paints with `painter`, into which `style` of `styles` is loaded; `spare` is an engine for
+    /// the next style. `rate` chooses the resolution while the controls say so.
     pub fn new(
         painter: Painter,
+        spare: Box<dyn Backend>,
         styles: Styles,
         style: usize,
         shared: Shared,
         rate: Option<RateControl>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let known = styles.clone();
+        let preparing = Worker::start("styles", 1, move |job: &mut Preparation| {
+            if let Some(Ok(model)) = known.model(job.style) {
+                job.result = job
+                    .engine
+                    .load(model)
+                    .and_then(|()| job.engine.stylize(&job.sample, &mut Frame::default()));
+            }
+            Ok(())
+        })?;
+        Ok(Self {
             painter,
             styles,
             shared,
             rate,
             style,
             refused: None,
+            spare: Some(spare),
+            preparing,
             scaler: Scaler::default(),
             hold: NoiseHold::default(),
             held: Frame::default(),
@@ -75,14 +102,16 @@ impl Artist {
             last_controls: None,
             last_painting: Frame::default(),
             fade: None,
-        }
+        })
     }
 
     /// Fills `picture` from `shot`; says whether there is something new to show. While frozen, the
     /// shot that was painted last is painted again when a control changes.
     pub fn paint(&mut self, shot: Option<&Shot>, picture: &mut Picture) -> Result<bool> {
-        let mut controls = read(&self.shared);
-        let changed = self.last_controls != Some(controls) || self.fade.is_some();
+        let controls = read(&self.shared);
+        let changed = self.last_controls != Some(controls)
+            || self.fade.is_some()
+            || (controls.style != self.style && self.refused != Some(controls.style));
         self.last_controls = Some(controls);
         let frozen = match (controls.frozen, shot) {
             (false, Some(shot)) => {
@@ -96,7 +125,6 @@ impl Artist {
             (true, _) if changed && self.last.is_some() => true,
             _ => return Ok(false),
         };
-        self.change_style(&mut controls)?;
         let Some(shot) = &self.last else {
             return Ok(false);
         };
@@ -110,6 +138,7 @@ impl Artist {
             .run(&shot.frame, size, controls.mirror, &mut self.held);
         picture.at = if frozen { start } else { shot.at };
         self.hold.apply(&mut self.held, controls.tolerance());
+        self.change_style(controls.style)?;
         picture.source.shape_like(&self.held);
         picture.source.pixels.copy_from_slice(&self.held.pixels);
         self.painter.set_strength(controls.strength);
@@ -142,25 +171,40 @@ impl Artist {
         last.frame.pixels.copy_from_slice(&shot.frame.pixels);
     }
 
-    /// Loads the style that the controls ask for, when it has been read, and lets the last painting
-    /// pass into it. A style that cannot be loaded leaves the old one.
-    fn change_style(&mut self, controls: &mut Controls) -> Result<()> {
-        if controls.style == self.style || self.refused == Some(controls.style) {
+    /// Prepares the style that the controls ask for, once it has been read, and lets the last
+    /// painting pass into it when it is ready. A style that cannot be had leaves the old one.
+    fn change_style(&mut self, wanted: usize) -> Result<()> {
+        if let Some(ready) = self.preparing.done() {
+            let style = ready.style;
+            if ready.result.is_err() {
+                self.refused = Some(style);
+                self.spare = Some(ready.engine);
+            } else if style == wanted {
+                self.spare = Some(self.painter.exchange(ready.engine));
+                self.style = style;
+                self.fade = (!self.last_painting.pixels.is_empty()).then(|| Fade {
+                    from: self.last_painting.clone(),
+                    since: Instant::now(),
+                    scaler: Scaler::default(),
+                    scaled: Frame::default(),
+                });
+            } else {
+                self.spare = Some(ready.engine); // the wish has changed meanwhile
+            }
+        }
+        if wanted == self.style || self.refused == Some(wanted) {
             return Ok(());
         }
-        match self.styles.model(controls.style) {
+        match self.styles.model(wanted) {
             None => {} // still being read: the next frame asks again
-            Some(Err(_)) => self.refused = Some(controls.style),
-            Some(Ok(model)) => {
-                self.painter.load(model)?;
-                self.style = controls.style;
-                self.refused = None;
-                if !self.last_painting.pixels.is_empty() {
-                    self.fade = Some(Fade {
-                        from: self.last_painting.clone(),
-                        since: Instant::now(),
-                        scaler: Scaler::default(),
-                        scaled: Frame::default(),
+            Some(Err(_)) => self.refused = Some(wanted),
+            Some(Ok(_)) => {
+                if let Some(engine) = self.spare.take() {
+                    self.preparing.send(Preparation {
+                        engine,
+                        style: wanted,
+                        sample: self.held.clone(),
+                        result: Ok(()),
                     });
                 }
             }
