@@ -103,7 +103,7 @@ fn main() -> Result<()> {
                 Ok((name, variable.as_tensor().clone()))
             })
             .collect::<Result<_>>()?;
-        let forward = || transformer(&network, &tensors, &x);
+        let forward = || transformer(&network, &tensors, &x, None);
         let only_forward = best(5, &mut || forward().map(drop))?;
         let both = best(5, &mut || forward()?.sum_all()?.backward().map(drop))?;
         println!(

@@ -78,6 +78,14 @@ pub struct PaintArgs {
     pub overwrite: bool,
 }
 
+/// How to paint what moves, the same for video files and cameras.
+#[derive(Args, Clone, Debug)]
+pub struct FilmArgs {
+    /// How steady the painting is: 0 paints every frame for itself, 1 holds on to the last painting
+    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = fraction)]
+    pub steady: f32,
+}
+
 /// `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceArg {
@@ -114,6 +122,9 @@ pub struct VideoArgs {
     /// the container when not given
     #[arg(long, value_name = "NAME")]
     pub codec: Option<String>,
+    /// How to paint what moves.
+    #[command(flatten)]
+    pub film: FilmArgs,
     /// Constant quality of the encoder, 0 (best) to 63; for H.264 18 is visually lossless
     #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u8).range(0..=63))]
     pub crf: u8,

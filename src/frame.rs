@@ -18,6 +18,19 @@ pub struct Frame {
     pub pixels: Vec<u8>,
 }
 
+/// The painting of the frame before, moved to where things are in the present frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `width * height * 3` bytes: R, G, B of each pixel.
+    pub pixels: Vec<u8>,
+    /// `width * height` bytes: 255 where the pixel can be trusted, 0 where nothing is known.
+    pub valid: Vec<u8>,
+}
+
 impl Frame {
     /// A black frame of `width` x `height` pixels.
     pub fn new(width: usize, height: usize) -> Self {
@@ -61,6 +74,20 @@ impl Frame {
                 *value = quantize(planes[channel * area + i]);
             }
         }
+    }
+}
+
+impl Carried {
+    /// What a network with memory sees of it: planes of R, G and B in 0..2 where they are valid, and one
+    /// of where they are (0..1).
+    pub fn to_planes(&self) -> Vec<f32> {
+        let trust = self.valid.iter().map(|&valid| f32::from(valid) / 255.0);
+        let color = |channel: usize| {
+            let pixels = self.pixels.chunks_exact(3).zip(trust.clone());
+            pixels.map(move |(pixel, trust)| f32::from(pixel[channel]) / 127.5 * trust)
+        };
+        let colors = (0..3).flat_map(color);
+        colors.chain(trust.clone()).collect()
     }
 }
 

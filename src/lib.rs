@@ -33,6 +33,7 @@ pub mod paint;
 pub mod pickle;
 pub mod pipeline;
 pub mod scale;
+pub mod steady;
 pub mod tensors;
 pub mod text;
 pub mod train;

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 /// Added to the variance in every instance norm.
 pub const NORM_EPSILON: f32 = 1e-5;
 
+/// Channels of a carried painting: R, G, B in 0..2 where it is valid, and where it is (0..1). All are
+/// 0 where there is none.
+pub const CARRIED: usize = 4;
+
 /// Widths, depth and variants of a transformer network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -20,8 +24,11 @@ pub struct Network {
     pub channels: [usize; 3],
     /// Residual blocks at quarter resolution.
     pub residual_blocks: usize,
-    /// Channels of the input: 3 for RGB, more for networks that also see their last painting.
+    /// Channels of the input: 3 for RGB.
     pub input_channels: usize,
+    /// Whether the network also sees its last painting, carried along the motion: [`CARRIED`] more
+    /// channels enter the second layer.
+    pub memory: bool,
     /// Rows of each instance norm's scale and shift: one for each style (Dumoulin et al. 2017).
     pub styles: usize,
 }
@@ -47,8 +54,10 @@ pub struct Layer {
     pub name: String,
     /// Name of the instance norm: its tensors are `{norm}.weight` and `.bias`.
     pub norm: Option<String>,
-    /// Channels in.
+    /// Channels in, those of `carried` counted.
     pub inputs: usize,
+    /// Channels of the carried painting that follow those of the layer before: 0 or [`CARRIED`].
+    pub carried: usize,
     /// Channels out.
     pub outputs: usize,
     /// Kernel height and width, odd.
@@ -87,7 +96,16 @@ impl Network {
             channels,
             residual_blocks: 5,
             input_channels: 3,
+            memory: false,
             styles: 1,
+        }
+    }
+
+    /// The same network, which also sees its last painting.
+    pub fn with_memory(self) -> Self {
+        Self {
+            memory: true,
+            ..self
         }
     }
 
@@ -107,11 +125,15 @@ impl Network {
     /// The layers in the order of their evaluation.
     pub fn layers(&self) -> Vec<Layer> {
         let [a, b, c] = self.channels;
+        // In the first layer, 9x9 at full resolution, four channels would cost a fifth of the small
+        // network; here they cost a fortieth of it.
+        let carried = if self.memory { CARRIED } else { 0 };
         let mut layers = vec![
             Layer::new("conv1", "in1", self.input_channels, a, 9),
             Layer {
                 stride: 2,
-                ..Layer::new("conv2", "in2", a, b, 3)
+                carried,
+                ..Layer::new("conv2", "in2", a + carried, b, 3)
             },
             Layer {
                 stride: 2,
@@ -198,6 +220,7 @@ impl Network {
             "`conv1.conv2d.weight` has shape {first:?}, not 4 dimensions"
         );
         let outputs = |name: &str| Ok::<_, anyhow::Error>(shape(name)?.first().copied());
+        let second = shape("conv2.conv2d.weight")?;
         let norm = shape("in1.weight")?;
         let network = Self {
             channels: [
@@ -209,6 +232,7 @@ impl Network {
                 .take_while(|i| shapes.contains_key(&format!("res{i}.conv1.conv2d.weight")))
                 .count(),
             input_channels: first[1],
+            memory: second.get(1) == Some(&(first[0] + CARRIED)),
             styles: if norm.len() == 2 { norm[0] } else { 1 },
         };
         network.ensure_sane()?;
@@ -258,6 +282,7 @@ impl Layer {
             name: name.to_string(),
             norm: Some(norm.to_string()),
             inputs,
+            carried: 0,
             outputs,
             kernel,
             stride: 1,

@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use crate::backend::Backend;
 use crate::frame::Frame;
+use crate::steady::Steadiness;
 
 /// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
 const LUMA: [i32; 3] = [77, 150, 29];
@@ -14,6 +15,7 @@ pub struct Painter {
     backend: Box<dyn Backend>,
     strength: f32,
     keep_colors: bool,
+    film: Steadiness,
 }
 
 impl Painter {
@@ -24,11 +26,19 @@ impl Painter {
             backend,
             strength,
             keep_colors,
+            film: Steadiness::default(),
         }
+    }
+
+    /// Takes what is painted for the frames of a film, which is steadied by `amount`, from 0 (the
+    /// default: every picture for itself) to 1.
+    pub fn set_steadiness(&mut self, amount: f32) {
+        self.film.set(amount);
     }
 
     /// Goes on with another backend, which has a model loaded, and returns the one before.
     pub fn exchange(&mut self, backend: Box<dyn Backend>) -> Box<dyn Backend> {
+        self.film.reset();
         std::mem::replace(&mut self.backend, backend)
     }
 
@@ -51,11 +61,14 @@ impl Painter {
     /// network does not run.
     pub fn paint(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
         if self.strength <= 0.0 {
+            self.film.reset();
             output.shape_like(input);
             output.pixels.copy_from_slice(&input.pixels);
             return Ok(());
         }
-        self.backend.stylize(input, output)?;
+        let (held, last) = self.film.before(input);
+        self.backend.stylize_after(last, held, output)?;
+        self.film.after(output);
         if self.keep_colors {
             keep_colors(&input.pixels, &mut output.pixels);
         }
@@ -98,6 +111,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::frame::Carried;
     use crate::model::Model;
 
     /// Paints the negative of a picture.
@@ -112,7 +126,16 @@ mod tests {
             bail!("has no models")
         }
 
-        fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+        fn has_memory(&self) -> bool {
+            false
+        }
+
+        fn stylize_after(
+            &mut self,
+            _last: Option<&Carried>,
+            input: &Frame,
+            output: &mut Frame,
+        ) -> Result<()> {
             output.shape_like(input);
             for (to, from) in output.pixels.iter_mut().zip(&input.pixels) {
                 *to = 255 - from;

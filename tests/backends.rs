@@ -85,7 +85,7 @@ fn the_network_paints_as_pytorch_does() {
         (101, 77),
         "an odd size is what the reference is for"
     );
-    let painted = engine.paint(&input.data, width, height).unwrap();
+    let painted = engine.paint(&input.data, None, width, height).unwrap();
     assert_close("painted", &painted, &output.data, 1e-3);
 }
 
@@ -162,7 +162,7 @@ fn further_input_channels_are_zero() {
         engine.load(model).unwrap();
         let mut planes = vec![0.0; 3 * 24 * 20];
         input.to_planes(&mut planes);
-        engine.paint(&planes, 24, 20).unwrap()
+        engine.paint(&planes, None, 24, 20).unwrap()
     };
     assert_close("painted", &paint(&wide), &paint(&narrow), 1e-4);
 }

@@ -128,7 +128,7 @@ fn ten_steps_go_as_in_pytorch() -> Result<()> {
     )?;
     for (step, row) in expected["losses"].to_vec2::<f32>()?.iter().enumerate() {
         let photos = &expected[&format!("batch{}", step % 4)];
-        let painted = transformer(&network, &weights, photos)?;
+        let painted = transformer(&network, &weights, photos, None)?;
         let losses = loss.of(&painted, photos)?;
         let tv = total_variation(&painted)?;
         let weighted = ((&losses.style * STYLE_WEIGHT)? + (&tv * TV_WEIGHT)?)?;

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Backend, Device};
-use crate::frame::Frame;
+use super::{Backend, Device, ensure_fits};
+use crate::frame::{Carried, Frame};
 use crate::model::Model;
-use crate::network::Network;
+use crate::network::{CARRIED, Network};
 use crate::ops;
 
 /// The network on candle, on the CPU or a CUDA device.
@@ -43,8 +43,15 @@ impl Candle {
     }
 
     /// Paints `planes` (3 x height x width, 0..255) with the loaded model: the same shape, neither
-    /// clamped nor rounded.
-    pub fn paint(&self, planes: &[f32], width: usize, height: usize) -> Result<Vec<f32>> {
+    /// clamped nor rounded. `carried` ([`CARRIED`] x height x width) is what a model with memory sees
+    /// of its last painting.
+    pub fn paint(
+        &self,
+        planes: &[f32],
+        carried: Option<&[f32]>,
+        width: usize,
+        height: usize,
+    ) -> Result<Vec<f32>> {
         let loaded = self.loaded.as_ref().context("no model is loaded")?;
         ensure!(
             width > 0 && height > 0,
@@ -57,12 +64,16 @@ impl Candle {
         );
         self.pool.install(|| {
             let (columns, rows) = (Network::padded(width), Network::padded(height));
-            let inputs = loaded.network.input_channels;
-            let mut values = vec![0.0; inputs * columns * rows];
-            let (from, to) = (planes.chunks_exact(width), values.chunks_exact_mut(columns));
-            copy_mirrored(from, to, width, height, rows);
-            let x = Tensor::from_vec(values, (1, inputs, rows, columns), &self.device)?;
-            let y = ops::transformer(&loaded.network, &loaded.tensors, &x)?;
+            let padded = |planes: &[f32], channels: usize| {
+                let mut values = vec![0.0; channels * columns * rows];
+                let (from, to) = (planes.chunks_exact(width), values.chunks_exact_mut(columns));
+                copy_mirrored(from, to, height, rows);
+                Tensor::from_vec(values, (1, channels, rows, columns), &self.device)
+            };
+            let x = padded(planes, loaded.network.input_channels)?;
+            let carried = carried.map(|carried| padded(carried, CARRIED));
+            let carried = carried.transpose()?;
+            let y = ops::transformer(&loaded.network, &loaded.tensors, &x, carried.as_ref())?;
             let y = y.narrow(2, 0, height)?.narrow(3, 0, width)?;
             Ok(y.flatten_all()?.to_vec1()?)
         })
@@ -96,11 +107,24 @@ impl Backend for Candle {
         Ok(())
     }
 
-    fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+    fn has_memory(&self) -> bool {
+        self.loaded
+            .as_ref()
+            .is_some_and(|loaded| loaded.network.memory)
+    }
+
+    fn stylize_after(
+        &mut self,
+        last: Option<&Carried>,
+        input: &Frame,
+        output: &mut Frame,
+    ) -> Result<()> {
+        ensure_fits(input, last)?;
         let mut planes = std::mem::take(&mut self.planes);
         planes.resize(3 * input.width * input.height, 0.0);
         input.to_planes(&mut planes);
-        let painted = self.paint(&planes, input.width, input.height)?;
+        let carried = last.filter(|_| self.has_memory()).map(Carried::to_planes);
+        let painted = self.paint(&planes, carried.as_deref(), input.width, input.height)?;
         self.planes = planes;
         output.shape_like(input);
         output.set_from_planes(&painted);
@@ -130,18 +154,19 @@ pub fn open(device: Device) -> Result<candle_core::Device> {
     }
 }
 
-/// Copies three planes line by line, continued to the right and below by their mirror image.
+/// Copies planes of `height` lines into planes of `rows` line by line, continued to the right and below
+/// by their mirror image. Planes that `from` lacks stay as they are.
 fn copy_mirrored<'a>(
     from: impl Iterator<Item = &'a [f32]>,
     to: impl Iterator<Item = &'a mut [f32]>,
-    width: usize,
     height: usize,
     rows: usize,
 ) {
     let from: Vec<&[f32]> = from.collect();
-    for (line, to) in to.take(3 * rows).enumerate() {
+    for (line, to) in to.take(from.len() / height * rows).enumerate() {
         let (plane, row) = (line / rows, line % rows);
         let from = from[plane * height + mirrored(row, height)];
+        let width = from.len();
         to[..width].copy_from_slice(from);
         for (x, to) in to.iter_mut().enumerate().skip(width) {
             *to = from[mirrored(x, width)];

@@ -5,9 +5,9 @@
 pub mod candle;
 pub mod cpu;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::frame::Frame;
+use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
 use crate::model::Model;
 
@@ -19,9 +19,47 @@ pub trait Backend: Send {
     /// Takes over a model; later frames are painted with it.
     fn load(&mut self, model: &Model) -> Result<()>;
 
+    /// Whether the loaded model looks at what it painted last.
+    fn has_memory(&self) -> bool;
+
     /// Paints `input`, of any size from 1x1, into `output`, which takes on its size, index and pts.
-    /// Fails when no model is loaded.
-    fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()>;
+    /// `last` is the last painting where it belongs in `input`, if there is one, of the same size;
+    /// models without memory do not look at it. Fails when no model is loaded.
+    fn stylize_after(
+        &mut self,
+        last: Option<&Carried>,
+        input: &Frame,
+        output: &mut Frame,
+    ) -> Result<()>;
+
+    /// Paints `input` as a still, or as the first frame of a film.
+    fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+        self.stylize_after(None, input, output)
+    }
+}
+
+/// Fails when a frame has another number of bytes than its size says, or a carried painting another
+/// size than the frame.
+fn ensure_fits(input: &Frame, last: Option<&Carried>) -> Result<()> {
+    let (width, height, bytes) = (input.width, input.height, input.pixels.len());
+    ensure!(
+        width > 0 && height > 0,
+        "an empty frame has nothing to paint"
+    );
+    ensure!(
+        bytes == width * height * 3,
+        "a frame of {width}x{height} with {bytes} bytes"
+    );
+    if let Some(last) = last {
+        let (pixels, valid) = (last.pixels.len(), last.valid.len());
+        ensure!(
+            (last.width, last.height, pixels, valid) == (width, height, bytes, width * height),
+            "a carried painting of {}x{} for a frame of {width}x{height}",
+            last.width,
+            last.height
+        );
+    }
+    Ok(())
 }
 
 /// Where to compute.

@@ -40,6 +40,12 @@ pub struct TrainArgs {
     /// Weight of the total variation: more is smoother
     #[arg(long, value_name = "X")]
     pub tv_weight: Option<f64>,
+    /// Whether the network also sees its last painting, which steadies it in motion
+    #[arg(long, value_name = "true|false")]
+    pub memory: Option<bool>,
+    /// Model of the same width to start with, a file or a name: an eighth of the steps is enough then
+    #[arg(long, value_name = "MODEL")]
+    pub start: Option<String>,
     /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
     /// stills
     #[arg(long, value_name = "X")]

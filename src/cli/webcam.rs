@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::PaintArgs;
+use super::{FilmArgs, PaintArgs};
 use crate::media::camera::PixelFormat;
 
 /// `repaint webcam`.
@@ -22,6 +22,9 @@ pub struct WebcamArgs {
     /// How to paint.
     #[command(flatten)]
     pub paint: PaintArgs,
+    /// How to paint what moves.
+    #[command(flatten)]
+    pub film: FilmArgs,
     /// Frames a second to hold, by choosing the resolution of the painting, at most --size
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
     pub fps: Option<u32>,

@@ -146,6 +146,8 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&args.style_weight, &mut settings.style_weight);
     given(&args.tv_weight, &mut settings.tv_weight);
     given(&args.stability, &mut settings.stability);
+    given(&args.memory, &mut settings.memory);
+    given(&args.start, &mut settings.start);
     given(&args.learning_rate, &mut settings.learning_rate);
     given(&args.seed, &mut settings.seed);
     Ok(settings)

@@ -27,6 +27,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
+    painter.set_steadiness(args.film.steady);
     let mut decoder = Decoder::open(input, args.paint.size)?;
     let settings = EncodeSettings {
         codec: args.codec.clone(),

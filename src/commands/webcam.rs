@@ -79,7 +79,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         keep_colors: args.paint.keep_colors,
         mirror: args.mirror,
         frozen: false,
-        steadiness: 0,
+        steadiness: args.film.steady,
         side,
         automatic: args.fps.is_some(),
         split: None,

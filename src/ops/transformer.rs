@@ -9,11 +9,15 @@ use crate::network::Network;
 
 /// Paints `x` (N, input channels, H, W; 0..255; H and W multiples of [`Network::MULTIPLE`], at
 /// least 16) with `tensors`, named as [`Network::tensors`] says: (N, 3, H, W), linear, not clamped.
-/// Of several style rows the first is used.
+/// Of several style rows the first is used. `carried` (N, [`CARRIED`], H, W) is what a network with
+/// memory sees of its last painting; without it, it sees none.
+///
+/// [`CARRIED`]: crate::network::CARRIED
 pub fn transformer(
     network: &Network,
     tensors: &BTreeMap<String, Tensor>,
     x: &Tensor,
+    carried: Option<&Tensor>,
 ) -> Result<Tensor> {
     let tensor = |name: &str| match tensors.get(name) {
         Some(tensor) => Ok(tensor),
@@ -39,6 +43,12 @@ pub fn transformer(
             padding: Padding::Reflect(layer.kernel / 2),
             relu: layer.relu && layer.norm.is_none() && layer.skip.is_none(),
         };
+        if layer.carried > 0 {
+            x = match carried {
+                Some(carried) => Tensor::cat(&[&x, carried], 1)?,
+                None => x.pad_with_zeros(1, 0, layer.carried)?,
+            };
+        }
         let bias = tensor(&layer.bias())?;
         x = conv2d(&x, tensor(&layer.weight())?, Some(bias), conv)?;
         if let Some(norm) = &layer.norm {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::dataset::{cut, read_scaled};
@@ -75,8 +77,9 @@ impl Flicker {
         photo: &Tensor,
         painted: &Tensor,
     ) -> Result<()> {
-        let moved = Moved::new(photo, &Motion::FRAME, 0, self.photos)?;
-        let again = paint(network, weights, &moved.photos)?;
+        let mut random = ChaCha8Rng::seed_from_u64(u64::from(self.photos));
+        let moved = Moved::new(photo, &Motion::FRAME, &mut random)?;
+        let again = moved.paint(network, weights, painted)?;
         self.squares += moved.squared(painted, &again)?;
         self.photos += 1;
         Ok(())
@@ -152,7 +155,7 @@ fn ready(photo: &Frame, device: &Device) -> Result<Tensor> {
 
 /// The painting as it is shown: clamped to 0..255.
 fn paint(network: &Network, weights: &BTreeMap<String, Tensor>, photo: &Tensor) -> Result<Tensor> {
-    Ok(transformer(network, weights, photo)?.clamp(0.0, 255.0)?)
+    Ok(transformer(network, weights, photo, None)?.clamp(0.0, 255.0)?)
 }
 
 /// A picture file that shows what the network makes of a few photos: photo left, painted right.
@@ -191,7 +194,7 @@ impl Preview {
 
     /// Paints the photos and writes the picture.
     pub fn write(&self, network: &Network, weights: &BTreeMap<String, Tensor>) -> Result<()> {
-        let painted = transformer(network, &frozen(weights), &self.photos)?;
+        let painted = transformer(network, &frozen(weights), &self.photos, None)?;
         let pairs = Tensor::cat(&[&self.photos, &painted], 3)?; // (rows, 3, SIDE, 2 SIDE)
         let rows = pairs.dim(0)?;
         let planes = pairs.transpose(0, 1)?.contiguous()?.flatten_all()?;

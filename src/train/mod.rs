@@ -32,8 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Device, candle};
 use crate::frame::Frame;
 use crate::media::picture;
-use crate::network::Network;
-use crate::ops::transformer;
+use crate::model::Model;
 use crate::output::Existing;
 use adam::OneCycle;
 use checkpoint::Origin;
@@ -44,7 +43,6 @@ use loss::{Form, PerceptualLoss, total_variation};
 use measure::{Preview, validate};
 pub use measure::{SHORT, Validation};
 pub use settings::Settings;
-use stability::{LATE, Motion, Moved};
 use state::State;
 use vgg::Vgg19;
 
@@ -148,8 +146,12 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
     let folder = Folder::of(&job.output);
     let checkpoint = folder.checkpoint();
     let origin = Origin::new(settings, &painting, data.paths());
-    let network = Network::from(settings.network);
+    let network = settings.network();
     let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
+    if !settings.start.is_empty() {
+        let model = Model::find(&settings.start)?;
+        state.begin_with(&model)?;
+    }
     if job.resume {
         let found = checkpoint::read(&checkpoint, &origin)?;
         state
@@ -195,19 +197,15 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
                 tell(Event::Remark(remark));
             }
             let photos = Tensor::from_vec(batch.pixels, batch_shape, &device)?;
-            let painted = transformer(&network, &weights, &photos)?;
-            let losses = loss.of(&painted, &photos)?;
-            let tv = total_variation(&painted)?;
+            let shown = stability::paint(&network, &weights, &photos, settings, state.steps())?;
+            let losses = loss.of(&shown.painted, &shown.photos)?;
+            let tv = total_variation(&shown.painted)?;
             let weighted =
                 ((&losses.style * settings.style_weight)? + (&tv * settings.tv_weight)?)?;
             let mut total = (&losses.content + weighted)?;
-            let late = f64::from(state.steps()) >= LATE * f64::from(settings.steps);
             let mut stability = None;
-            if late && settings.stability > 0.0 {
-                let moved = Moved::new(&photos, &Motion::TRAINING, settings.seed, state.steps())?;
-                let painted_moved = transformer(&network, &weights, &moved.photos)?;
-                let difference = moved.difference(&painted, &painted_moved)?;
-                total = (total + (&difference * settings.stability)?)?;
+            if let Some(difference) = &shown.difference {
+                total = (total + (difference * settings.stability)?)?;
                 stability = Some(difference.to_scalar()?);
             }
             let gradients = total.backward()?;

@@ -21,6 +21,11 @@ pub struct Settings {
     pub year: String,
     /// Width of the network.
     pub network: Width,
+    /// Whether the network also sees its last painting, carried along the motion.
+    pub memory: bool,
+    /// Model of the same width that training begins with, a file or a name; random weights when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub start: String,
     /// Training steps.
     pub steps: u32,
     /// Photos in a step.
@@ -54,6 +59,8 @@ impl Default for Settings {
             painter: String::new(),
             year: String::new(),
             network: Width::Small,
+            memory: true,
+            start: String::new(),
             steps: 2000,
             batch: 2,
             crop: 192,
@@ -84,6 +91,15 @@ impl Settings {
                 None => anyhow::anyhow!("{message}"),
             }
         })
+    }
+
+    /// The network to train.
+    pub fn network(&self) -> Network {
+        let network = Network::from(self.network);
+        match self.memory {
+            true => network.with_memory(),
+            false => network,
+        }
     }
 
     /// All settings as TOML.

@@ -1,8 +1,10 @@
 //! Steadiness: the painting of a moved photo should be the moved painting.
 //!
 //! A photo is moved by a known smooth motion and shown as a camera would show it a moment later,
-//! with noise and another brightness. Since the motion is known, no optical flow is needed.
+//! with noise and another brightness. Since the motion is known, no optical flow is needed. A network
+//! with memory is shown its last painting moved the same way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,10 +12,21 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::ops::{Field, warp};
+use super::Settings;
+use crate::network::Network;
+use crate::ops::{Field, transformer, warp};
 
 /// Part of the steps without steadiness: a style has to be there before it can be steadied.
-pub const LATE: f64 = 0.3;
+const LATE: f64 = 0.3;
+
+/// A network with memory paints this many frames in turn, one more in each step, then begins anew:
+/// stills, second and third frames get the same share of the losses.
+const FRAMES: u32 = 3;
+
+/// Most rectangles of a picture in which a carried painting is hidden, as things are that come into
+/// view; their sides are at most this part of the picture's.
+const HOLES: usize = 3;
+const HOLE: f32 = 0.4;
 
 /// Random numbers of a step's motion come from the stream of its number plus this.
 const STREAM: u64 = 1 << 63;
@@ -60,6 +73,74 @@ impl Motion {
     };
 }
 
+/// What a training step paints.
+pub struct Painted {
+    /// The photos that were painted last, (N, 3, H, W).
+    pub photos: Tensor,
+    /// Their paintings.
+    pub painted: Tensor,
+    /// Mean difference of paintings from the ones before, moved; `None` where nothing was moved.
+    pub difference: Option<Tensor>,
+}
+
+/// Paints `photos` (N, 3, H, W) as step `step` of a training does: as stills, or in motion.
+pub fn paint(
+    network: &Network,
+    weights: &BTreeMap<String, Tensor>,
+    photos: &Tensor,
+    settings: &Settings,
+    step: u32,
+) -> Result<Painted> {
+    let painted = transformer(network, weights, photos, None)?;
+    let mut last = Painted {
+        photos: photos.clone(),
+        painted,
+        difference: None,
+    };
+    if settings.stability == 0.0 || f64::from(step) < LATE * f64::from(settings.steps) {
+        return Ok(last);
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
+    random.set_stream(STREAM + u64::from(step));
+    if !network.memory {
+        // The losses stay with the photos; what moves has only to follow.
+        let moved = Moved::new(photos, &Motion::TRAINING, &mut random)?;
+        let again = transformer(network, weights, &moved.photos, None)?;
+        last.difference = Some(moved.difference(&last.painted, &again)?);
+        return Ok(last);
+    }
+    let pair: f64 = std::env::var("PAIR").map_or(0.0, |v| v.parse().unwrap());
+    let through = std::env::var("THROUGH").is_ok();
+    let frames = step % FRAMES;
+    if frames == 0 && pair > 0.0 {
+        let moved = Moved::new(photos, &Motion::TRAINING, &mut random)?;
+        let again = transformer(network, weights, &moved.photos, None)?;
+        last.difference = Some((moved.difference(&last.painted, &again)? * pair)?);
+    }
+    for _ in 0..frames {
+        let moved = Moved::new(&last.photos, &Motion::TRAINING, &mut random)?;
+        let seen = moved.seen(&mut random)?;
+        // The last painting is what it is: the next one has to follow it, not the other way round.
+        let before = if through {
+            last.painted.clone()
+        } else {
+            last.painted.detach()
+        };
+        let carried = moved.carry(&before, &seen)?;
+        let painted = transformer(network, weights, &moved.photos, Some(&carried))?;
+        let difference = moved.difference_where(&before, &painted, &seen)?;
+        last = Painted {
+            difference: Some(match last.difference {
+                Some(sum) => (sum + difference)?,
+                None => difference,
+            }),
+            painted,
+            photos: moved.photos,
+        };
+    }
+    Ok(last)
+}
+
 /// Photos as they look a moment later, and where everything went.
 pub struct Moved {
     /// The moved photos, of the shape of the photos, 0..255.
@@ -69,18 +150,16 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// Moves `photos` (N, 3, H, W) by motions that follow from `seed` and `step`.
-    pub fn new(photos: &Tensor, motion: &Motion, seed: u64, step: u32) -> Result<Self> {
+    /// Moves `photos` (N, 3, H, W) at random.
+    pub fn new(photos: &Tensor, motion: &Motion, random: &mut ChaCha8Rng) -> Result<Self> {
         let (batch, channels, height, width) = photos.dims4()?;
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(STREAM + u64::from(step));
-        let places = (0..batch).flat_map(|_| places(motion, height, width, &mut random));
+        let places = (0..batch).flat_map(|_| places(motion, height, width, random));
         let field = Arc::new(Field::new(batch, height, width, places.collect())?);
         let mut change = Vec::with_capacity(photos.elem_count());
         for _ in 0..batch {
             let noise = random.random_range(0.0..=motion.noise);
-            let brightness = motion.brightness * normal(&mut random);
-            let values = (0..channels * height * width).map(|_| noise * normal(&mut random));
+            let brightness = motion.brightness * normal(random);
+            let values = (0..channels * height * width).map(|_| noise * normal(random));
             change.extend(values.map(|noise| noise + brightness));
         }
         let device: &Device = photos.device();
@@ -95,9 +174,68 @@ impl Moved {
     /// How far the painting of the moved photos is from the moved painting of the photos: both
     /// paintings, their mean absolute difference over what both show, with pixels taken as 0..1.
     pub fn difference(&self, painted: &Tensor, painted_moved: &Tensor) -> Result<Tensor> {
+        self.difference_where(painted, painted_moved, &self.inside)
+    }
+
+    /// The same, weighted by `seen` (N, 1, H, W).
+    fn difference_where(
+        &self,
+        painted: &Tensor,
+        painted_moved: &Tensor,
+        seen: &Tensor,
+    ) -> Result<Tensor> {
         let difference = (painted_moved - warp(painted, &self.field)?)?;
-        let visible = difference.abs()?.broadcast_mul(&self.inside)?;
+        let visible = difference.abs()?.broadcast_mul(seen)?;
         Ok((visible.mean_all()? / 255.0)?)
+    }
+
+    /// What a network with memory sees of `painted`, the paintings of the photos: (N, [`CARRIED`], H,
+    /// W). `seen` (N, 1, H, W) says where.
+    ///
+    /// [`CARRIED`]: crate::network::CARRIED
+    fn carry(&self, painted: &Tensor, seen: &Tensor) -> Result<Tensor> {
+        let moved = warp(&painted.clamp(0.0, 255.0)?, &self.field)?;
+        let values = (moved.broadcast_mul(seen)? / 127.5)?;
+        Ok(Tensor::cat(&[&values, seen], 1)?)
+    }
+
+    /// The moved photos' paintings by a network that has just painted the photos, 0..255.
+    pub fn paint(
+        &self,
+        network: &Network,
+        weights: &BTreeMap<String, Tensor>,
+        painted: &Tensor,
+    ) -> Result<Tensor> {
+        let carried = match network.memory {
+            true => Some(self.carry(painted, &self.inside)?),
+            false => None,
+        };
+        let again = transformer(network, weights, &self.photos, carried.as_ref())?;
+        Ok(again.clamp(0.0, 255.0)?)
+    }
+
+    /// Where a carried painting can be seen: inside, but for a few rectangles.
+    fn seen(&self, random: &mut ChaCha8Rng) -> Result<Tensor> {
+        let (batch, _, height, width) = self.inside.dims4()?;
+        let mut seen = self.inside.flatten_all()?.to_vec1::<f32>()?;
+        for picture in seen.chunks_exact_mut(height * width).take(batch) {
+            for _ in 0..random.random_range(0..=HOLES) {
+                let mut stretch = |length: usize| {
+                    let size = (random.random_range(0.0..HOLE) * length as f32) as usize;
+                    let from = random.random_range(0..=length - size);
+                    from..from + size
+                };
+                let (rows, columns) = (stretch(height), stretch(width));
+                for row in rows {
+                    picture[row * width..][columns.clone()].fill(0.0);
+                }
+            }
+        }
+        Ok(Tensor::from_vec(
+            seen,
+            self.inside.shape(),
+            self.photos.device(),
+        )?)
     }
 
     /// The mean squared difference over what both show, with pixels taken as 0..1: its root is the
@@ -171,6 +309,12 @@ mod tests {
         brightness: 0.0,
     };
 
+    fn random(seed: u64, step: u32) -> ChaCha8Rng {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(u64::from(step));
+        random
+    }
+
     fn photo() -> Result<Tensor> {
         let value = |i: u32| 40.0 + (i % 64) as f32 + 2.0 * (i / 64 % 48) as f32;
         let values: Vec<f32> = (0..3 * 64 * 48).map(value).collect();
@@ -185,7 +329,7 @@ mod tests {
             brightness: 0.0,
             ..Motion::TRAINING
         };
-        let moved = Moved::new(&photo, &motion, 1, 0)?;
+        let moved = Moved::new(&photo, &motion, &mut random(1, 0))?;
         let negative = |photo: &Tensor| photo.neg()? + 255.0;
         let steady = moved.squared(&negative(&photo)?, &negative(&moved.photos)?)?;
         assert!(steady < 1e-9, "{steady}");
@@ -204,21 +348,21 @@ mod tests {
     fn motions_follow_from_seed_and_step_and_are_as_large_as_said() -> Result<()> {
         let photo = photo()?;
         let values = |seed, step| {
-            let moved = Moved::new(&photo, &Motion::TRAINING, seed, step)?;
+            let moved = Moved::new(&photo, &Motion::TRAINING, &mut random(seed, step))?;
             Ok::<_, anyhow::Error>(moved.photos.flatten_all()?.to_vec1::<f32>()?)
         };
         assert_eq!(values(1, 2)?, values(1, 2)?);
         assert_ne!(values(1, 2)?, values(1, 3)?);
         assert_ne!(values(1, 2)?, values(2, 2)?);
 
-        let moved = Moved::new(&photo, &STILL, 1, 2)?;
+        let moved = Moved::new(&photo, &STILL, &mut random(1, 2))?;
         assert!(moved.squared(&photo, &moved.photos)? < 1e-12);
         let noisy = Motion {
             noise: 4.0,
             ..STILL
         };
         let squares = (0..40)
-            .map(|step| Moved::new(&photo, &noisy, 1, step)?.squared(&photo, &photo))
+            .map(|step| Moved::new(&photo, &noisy, &mut random(1, step))?.squared(&photo, &photo))
             .collect::<Result<Vec<_>>>()?;
         assert!(
             squares.iter().all(|square| *square < 1e-12),
@@ -226,7 +370,7 @@ mod tests {
         );
         let differences = (0..40)
             .map(|step| {
-                let moved = Moved::new(&photo, &noisy, 1, step)?;
+                let moved = Moved::new(&photo, &noisy, &mut random(1, step))?;
                 moved.squared(&photo, &moved.photos)
             })
             .collect::<Result<Vec<_>>>()?;

@@ -13,7 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use super::adam::{Adam, AdamConfig, Moments};
 use super::checkpoint::values;
 use super::watch::Watch;
-use crate::network::Network;
+use crate::model::Model;
+use crate::network::{CARRIED, Network};
 use crate::tensors;
 
 /// Gradients with a larger norm, taken over all weights, are shrunk to it.
@@ -87,6 +88,29 @@ impl State {
             steps: 0,
             returns: 0,
         })
+    }
+
+    /// Takes over the weights of a model before the first step. A memory that the model lacks begins
+    /// with weights of zero. Fails for a model of other widths.
+    pub fn begin_with(&mut self, model: &Model) -> Result<()> {
+        for (i, (name, var)) in self.names.iter().zip(&self.vars).enumerate() {
+            let found = model.tensors.get(name);
+            let found = found.with_context(|| format!("the model has no tensor `{name}`"))?;
+            let mut value = Tensor::from_slice(&found.data, found.shape.as_slice(), var.device())?;
+            let lacks_memory = found.shape.len() == 4 && found.shape[1] + CARRIED == var.dim(1)?;
+            if lacks_memory {
+                value = value.pad_with_zeros(1, 0, CARRIED)?;
+            }
+            ensure!(
+                value.dims() == var.dims(),
+                "the model to start with has `{name}` of shape {:?}, expected {:?}",
+                found.shape,
+                var.dims()
+            );
+            var.set(&value)?;
+            self.average[i] = value;
+        }
+        Ok(())
     }
 
     /// Steps made.

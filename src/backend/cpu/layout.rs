@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::kernels::{
-    self, Border, First, Job, Last, Nested, Partials, STEP, Source, Strided, TILE, Tensor, Tiling,
-    Winograd, reflect,
+    self, Appended, Border, First, Job, Last, Nested, Partials, STEP, Source, Strided, TILE,
+    Tensor, Tiling, Winograd, reflect,
 };
 use super::plan::{Norm, Step};
 use super::weights::{Kind, Packed, Weights};
@@ -123,7 +123,9 @@ impl Layout {
         });
         let job = match (packed.kind, source, self.outputs[index]) {
             (Kind::First, None, Some(out)) => first(packed, out, partials, frame),
-            (Kind::Strided, Some(source), Some(out)) => strided(packed, source, out, partials),
+            (Kind::Strided, Some(source), Some(out)) => {
+                strided(packed, source, out, partials, frame)
+            }
             (Kind::Plain | Kind::Upsampled, Some(source), Some(out)) => {
                 winograd(packed, source, out, partials, level)
             }
@@ -225,10 +227,26 @@ fn first(packed: &Packed, out: Tensor, partials: Partials, frame: (usize, usize)
     })
 }
 
-fn strided(packed: &Packed, source: Source, out: Tensor, partials: Partials) -> Job {
+fn strided(
+    packed: &Packed,
+    source: Source,
+    out: Tensor,
+    partials: Partials,
+    frame: (usize, usize),
+) -> Job {
+    let indices = |padded: usize, length: usize| {
+        let all = 0..padded as isize;
+        all.map(|i| reflect(i, length)).collect()
+    };
+    let appended = (packed.layer.carried > 0).then(|| Appended {
+        columns: indices(source.tensor.width, frame.0),
+        rows: indices(source.tensor.height, frame.1),
+        width: frame.0,
+    });
+
     let rows = 4;
     let strip_rows = 2 * (rows - 1) + packed.layer.kernel;
-    let channels = source.tensor.step.max(source.tensor.channels);
+    let channels = source.tensor.step.max(packed.layer.inputs);
     let tiling = Tiling {
         height: out.height,
         width: out.width,
@@ -243,6 +261,7 @@ fn strided(packed: &Packed, source: Source, out: Tensor, partials: Partials) -> 
         kernel,
         packed.place,
         partials,
+        appended,
     ))
 }
 

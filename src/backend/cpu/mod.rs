@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Backend;
-use crate::frame::Frame;
+use super::{Backend, ensure_fits};
+use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
 use crate::model::Model;
 use plan::Plan;
@@ -88,15 +88,19 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+    fn has_memory(&self) -> bool {
+        let mut layers = self.weights.iter().flat_map(|weights| &weights.layers);
+        layers.any(|packed| packed.layer.carried > 0)
+    }
+
+    fn stylize_after(
+        &mut self,
+        last: Option<&Carried>,
+        input: &Frame,
+        output: &mut Frame,
+    ) -> Result<()> {
         let weights = self.weights.as_ref().context("no model is loaded")?;
-        ensure!(
-            input.pixels.len() == input.width * input.height * 3,
-            "a frame of {}x{} with {} bytes",
-            input.width,
-            input.height,
-            input.pixels.len()
-        );
+        ensure_fits(input, last)?;
         let plan = match self.plan.take() {
             Some(plan) if plan.fits(input) => plan,
             _ => {
@@ -112,7 +116,7 @@ impl Backend for Cpu {
             weights,
             self.level,
             &mut self.team,
-            input,
+            (last, input),
             output,
             |layer| {
                 let now = Instant::now();

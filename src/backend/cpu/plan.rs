@@ -1,13 +1,13 @@
 //! Everything that depends on the size of a frame: the tensors' places in one arena, the layers as
 //! jobs, their units of work. Made once for a size; running it allocates nothing.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::kernels::{self, Buffer, Job, Memory, Partials};
 use super::layout::Layout;
 use super::threads::Team;
 use super::weights::{Packed, Weights};
-use crate::frame::Frame;
+use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
 use crate::network::NORM_EPSILON;
 
@@ -49,10 +49,6 @@ impl Plan {
         (width, height): (usize, usize),
         threads: usize,
     ) -> Result<Self> {
-        ensure!(
-            width > 0 && height > 0,
-            "an empty frame has nothing to paint"
-        );
         let layout = Layout::new(weights, (width, height))?;
         let mut steps = Vec::new();
         for index in 0..weights.layers.len() {
@@ -80,13 +76,14 @@ impl Plan {
         (self.width, self.height) == (frame.width, frame.height)
     }
 
-    /// Paints a frame of the plan's size; `done` is called after each layer.
+    /// Paints a frame of the plan's size, after a carried painting of the same size if there is one;
+    /// `done` is called after each layer.
     pub fn run(
         &mut self,
         weights: &Weights,
         level: Level,
         team: &mut Team,
-        input: &Frame,
+        (last, input): (Option<&Carried>, &Frame),
         output: &mut Frame,
         mut done: impl FnMut(usize),
     ) {
@@ -95,7 +92,7 @@ impl Plan {
                 self.arena.values_mut(),
                 self.scratch,
                 weights.values.values(),
-                &input.pixels,
+                (&input.pixels, last),
                 &mut output.pixels,
             );
             kernels::run(level, &step.job, &memory, team);

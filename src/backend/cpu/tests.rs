@@ -71,7 +71,15 @@ impl Case {
                     rows,
                     columns,
                 };
-                Job::Strided(Strided::new(source, out, tiling, 3, packed.place, partials))
+                Job::Strided(Strided::new(
+                    source,
+                    out,
+                    tiling,
+                    3,
+                    packed.place,
+                    partials,
+                    None,
+                ))
             }
             _ => Job::Winograd(Winograd {
                 source,
@@ -102,7 +110,7 @@ impl Case {
         }
         let scratch = (4 * PART, job.scratch());
         let weights = weights.values.values();
-        let memory = Memory::new(values, scratch, weights, &[], &mut []);
+        let memory = Memory::new(values, scratch, weights, (&[], None), &mut []);
         let mut team = Team::new(2).unwrap();
         kernels::run(self.level, &job, &memory, &mut team);
         let what = format!(

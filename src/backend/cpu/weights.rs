@@ -178,6 +178,11 @@ fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
         _ => bail!("no kernel for layer `{}`: {shape:?}", layer.name),
     };
     ensure!(
+        layer.carried == 0 || (kind == Kind::Strided && index == 1),
+        "layer `{}`: no kernel sees a carried painting there",
+        layer.name
+    );
+    ensure!(
         layer.norm.is_some() == (kind != Kind::Last),
         "layer `{}`: a norm is expected after each layer but the last",
         layer.name

@@ -10,7 +10,6 @@ use super::rate::RateControl;
 use super::styles::Styles;
 use crate::backend::Backend;
 use crate::frame::Frame;
-use crate::noise_hold::NoiseHold;
 use crate::paint::Painter;
 use crate::pipeline::live::{Picture, Shot};
 use crate::pipeline::worker::Worker;
@@ -40,8 +39,6 @@ pub(super) struct Artist {
     spare: Option<Box<dyn Backend>>,
     preparing: Worker<Preparation>,
     scaler: Scaler,
-    hold: NoiseHold,
-    held: Frame,
     last: Option<Shot>,
     last_controls: Option<Controls>,
     last_painting: Frame,
@@ -96,8 +93,6 @@ impl Artist {
             spare: Some(spare),
             preparing,
             scaler: Scaler::default(),
-            hold: NoiseHold::default(),
-            held: Frame::default(),
             last: None,
             last_controls: None,
             last_painting: Frame::default(),
@@ -135,14 +130,12 @@ impl Artist {
         };
         let size = fitted((shot.frame.width, shot.frame.height), side as usize);
         self.scaler
-            .run(&shot.frame, size, controls.mirror, &mut self.held);
+            .run(&shot.frame, size, controls.mirror, &mut picture.source);
         picture.at = if frozen { start } else { shot.at };
-        self.hold.apply(&mut self.held, controls.tolerance());
-        self.change_style(controls.style)?;
-        picture.source.shape_like(&self.held);
-        picture.source.pixels.copy_from_slice(&self.held.pixels);
+        self.change_style(controls.style, &picture.source)?;
         self.painter.set_strength(controls.strength);
         self.painter.set_keep_colors(controls.keep_colors);
+        self.painter.set_steadiness(controls.steadiness);
         self.painter.paint(&picture.source, &mut picture.painting)?;
         if let Some(fade) = &mut self.fade
             && !fade.mix(&mut picture.painting, Instant::now())
@@ -173,7 +166,7 @@ impl Artist {
 
     /// Prepares the style that the controls ask for, once it has been read, and lets the last
     /// painting pass into it when it is ready. A style that cannot be had leaves the old one.
-    fn change_style(&mut self, wanted: usize) -> Result<()> {
+    fn change_style(&mut self, wanted: usize, source: &Frame) -> Result<()> {
         if let Some(ready) = self.preparing.done() {
             let style = ready.style;
             if ready.result.is_err() {
@@ -203,7 +196,7 @@ impl Artist {
                     self.preparing.send(Preparation {
                         engine,
                         style: wanted,
-                        sample: self.held.clone(),
+                        sample: source.clone(),
                         result: Ok(()),
                     });
                 }

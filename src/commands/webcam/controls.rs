@@ -14,8 +14,8 @@ pub(super) const SMALLEST_SIDE: u32 = 96;
 /// Pixels on either side of the split line where the mouse takes hold of it.
 const GRIP: f32 = 12.0;
 
-/// Changes of a pixel, of 255, that the steps of steadiness hold back.
-const TOLERANCES: [u8; 4] = [0, 4, 8, 14];
+/// What the key for steadiness goes through, from 0 (every frame for itself) to 1.
+const STEADINESS: [f32; 3] = [0.0, 0.5, 1.0];
 
 /// The state of the controls.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,8 +30,8 @@ pub(super) struct Controls {
     pub mirror: bool,
     /// Picture held still.
     pub frozen: bool,
-    /// Step of steadiness, 0 is off.
-    pub steadiness: usize,
+    /// 0 paints every frame for itself, 1 holds on to the last painting.
+    pub steadiness: f32,
     /// Short side of the painting in pixels.
     pub side: u32,
     /// Whether the side follows the speed instead.
@@ -77,11 +77,6 @@ H                  this help
 Esc                quit";
 
 impl Controls {
-    /// How much a pixel must change to be painted anew, of 255.
-    pub fn tolerance(&self) -> u8 {
-        TOLERANCES[self.steadiness % TOLERANCES.len()]
-    }
-
     /// Applies a key. `styles` is the number of styles, `largest` the longest short side.
     pub fn press(&mut self, press: Press, styles: usize, largest: u32) -> Option<Action> {
         match press.key {
@@ -108,7 +103,10 @@ impl Controls {
                 };
             }
             Key::Letter(' ') => self.frozen = !self.frozen,
-            Key::Letter('t') => self.steadiness = (self.steadiness + 1) % TOLERANCES.len(),
+            Key::Letter('t') => {
+                let more = STEADINESS.into_iter().find(|&step| step > self.steadiness);
+                self.steadiness = more.unwrap_or(STEADINESS[0]);
+            }
             Key::Letter('i') => self.figures = !self.figures,
             Key::Letter('h' | '?') => self.help = !self.help,
             Key::Letter('p') => return Some(Action::Snapshot),
@@ -162,7 +160,7 @@ mod tests {
             keep_colors: false,
             mirror: false,
             frozen: false,
-            steadiness: 0,
+            steadiness: 0.0,
             side: 480,
             automatic: true,
             split: None,

@@ -392,8 +392,8 @@ fn describe(styles: &Styles, controls: &Controls) -> String {
             settings.push(word.to_string());
         }
     }
-    if controls.steadiness > 0 {
-        settings.push(format!("steadiness {}", controls.steadiness));
+    if controls.steadiness > 0.0 {
+        settings.push(format!("steadiness {:.0} %", controls.steadiness * 100.0));
     }
     let style = format!("{} {}", controls.style + 1, styles.title(controls.style));
     match settings.is_empty() {

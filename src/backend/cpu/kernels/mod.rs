@@ -39,11 +39,12 @@ pub(super) use pack::{Border, Source, reflect};
 pub(super) use picture::{First, Last};
 pub(super) use planar::blocks;
 pub(super) use statistics::Partials;
-pub(super) use strided::Strided;
+pub(super) use strided::{Appended, Strided};
 use vector::Vector;
 pub(super) use winograd::{TILE, Winograd};
 
 use super::threads::Team;
+use crate::frame::Carried;
 use crate::kernels::Level;
 
 /// A picture tensor inside the arena; every length counts values.
@@ -171,6 +172,7 @@ pub(super) struct Memory<'a> {
     arena_values: usize,
     weights: &'a [f32],
     input: &'a [u8],
+    carried: Option<&'a Carried>,
     output: *mut u8,
     output_bytes: usize,
     scratch: usize,
@@ -182,13 +184,13 @@ pub(super) struct Memory<'a> {
 unsafe impl Sync for Memory<'_> {}
 
 impl<'a> Memory<'a> {
-    /// Lends the arena, the packed weights and the pixels of both frames to a job. Each worker's
-    /// scratch memory of `scratch_values` lies in the arena from `scratch` on.
+    /// Lends the arena, the packed weights, the pixels of both frames and the carried painting to a job.
+    /// Each worker's scratch memory of `scratch_values` lies in the arena from `scratch` on.
     pub fn new(
         arena: &'a mut [f32],
         (scratch, scratch_values): (usize, usize),
         weights: &'a [f32],
-        input: &'a [u8],
+        (input, carried): (&'a [u8], Option<&'a Carried>),
         output: &'a mut [u8],
     ) -> Self {
         Self {
@@ -196,6 +198,7 @@ impl<'a> Memory<'a> {
             arena_values: arena.len(),
             weights,
             input,
+            carried,
             output: output.as_mut_ptr(),
             output_bytes: output.len(),
             scratch,

@@ -1,0 +1,81 @@
+//! Steadiness of a film: what is held back before a frame is painted, and what stays of the last
+//! painting afterwards.
+//!
+//! Three means, each for what the others cannot do: the noise of the camera is held back (a network
+//! turns it into strokes that swim), a network with memory is shown its last painting carried along
+//! the motion, and some of that stays, which helps models without memory too.
+
+use crate::flow::Tracker;
+use crate::frame::{Carried, Frame};
+use crate::noise_hold::NoiseHold;
+
+/// Changes of a pixel that are held back at full steadiness, of 255.
+const TOLERANCE: f32 = 12.0;
+
+/// Part of the carried painting that stays at full steadiness. More would smear: two paintings that
+/// do not quite agree are averaged.
+const STAYS: f32 = 0.6;
+
+/// What is remembered from one frame of a film to the next.
+#[derive(Default)]
+pub struct Steadiness {
+    amount: f32,
+    hold: NoiseHold,
+    held: Frame,
+    tracker: Tracker,
+    carried: Carried,
+    /// The last painting; empty when there is none.
+    last: Frame,
+}
+
+impl Steadiness {
+    /// Changes how steady the film is: from 0 (every frame for itself) to 1.
+    pub fn set(&mut self, amount: f32) {
+        self.amount = amount;
+    }
+
+    /// Forgets the film: the next frame is the first of another.
+    pub fn reset(&mut self) {
+        self.tracker.reset();
+        self.last.pixels.clear();
+    }
+
+    /// What to paint for `input`, and the last painting where it belongs in it.
+    pub fn before<'a>(&'a mut self, input: &'a Frame) -> (&'a Frame, Option<&'a Carried>) {
+        if self.amount <= 0.0 {
+            self.reset();
+            return (input, None);
+        }
+        self.held.shape_like(input);
+        self.held.pixels.copy_from_slice(&input.pixels);
+        let tolerance = (self.amount * TOLERANCE).round() as u8;
+        self.hold.apply(&mut self.held, tolerance);
+        let goes_on = self.tracker.advance(input) && self.last.pixels.len() == input.pixels.len();
+        if !goes_on {
+            self.last.pixels.clear();
+            return (&self.held, None);
+        }
+        self.tracker.carry(&self.last, &mut self.carried);
+        (&self.held, Some(&self.carried))
+    }
+
+    /// Leaves some of the last painting in the new one, and remembers it.
+    pub fn after(&mut self, painting: &mut Frame) {
+        if self.amount <= 0.0 {
+            return;
+        }
+        if self.last.pixels.len() == painting.pixels.len() {
+            let stays = (self.amount * STAYS * 256.0).round() as i32;
+            let carried = self.carried.pixels.chunks_exact(3).zip(&self.carried.valid);
+            for (pixel, (old, &valid)) in painting.pixels.chunks_exact_mut(3).zip(carried) {
+                let weight = if valid == 0 { 0 } else { stays };
+                for (value, &old) in pixel.iter_mut().zip(old) {
+                    let new = i32::from(*value);
+                    *value = (new + (((i32::from(old) - new) * weight + 128) >> 8)) as u8;
+                }
+            }
+        }
+        self.last.shape_like(painting);
+        self.last.pixels.copy_from_slice(&painting.pixels);
+    }
+}
