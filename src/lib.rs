@@ -14,12 +14,14 @@
 //! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
 //! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, has its
-//! own. Arrows never go up; `media` and `backend` do not know each other.
+//! own. `flow` stands on `frame` alone. Arrows never go up; `media` and `backend` do not know each
+//! other.
 
 pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod fetch;
+pub mod flow;
 pub mod folders;
 pub mod frame;
 pub mod kernels;

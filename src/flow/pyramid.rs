@@ -1,0 +1,176 @@
+//! A frame's brightness at halving sizes, each plane with a border of repeated pixels.
+//!
+//! The border lets a patch leave the picture without a test at every pixel.
+
+use crate::frame::Frame;
+
+/// Side of a patch in pixels; planes are at least as large.
+pub const PATCH: usize = 8;
+
+/// Pixels repeated around a plane: a patch and its gradients may lie outside as a whole.
+const BORDER: usize = PATCH + 2;
+
+/// A pyramid ends before its shorter side would be less than this.
+const SMALLEST: usize = 14;
+
+/// Brightness 0..255, row by row.
+#[derive(Default)]
+pub struct Plane {
+    pub width: usize,
+    pub height: usize,
+    values: Vec<f32>,
+}
+
+impl Plane {
+    fn resize(&mut self, width: usize, height: usize) {
+        (self.width, self.height) = (width, height);
+        let area = (width + 2 * BORDER) * (height + 2 * BORDER);
+        self.values.resize(area, 0.0);
+    }
+
+    fn stride(&self) -> usize {
+        self.width + 2 * BORDER
+    }
+
+    /// The pixels of row `y`.
+    pub fn row(&self, y: usize) -> &[f32] {
+        &self.values[(y + BORDER) * self.stride() + BORDER..][..self.width]
+    }
+
+    fn row_mut(&mut self, y: usize) -> &mut [f32] {
+        let start = (y + BORDER) * self.stride() + BORDER;
+        &mut self.values[start..start + self.width]
+    }
+
+    /// The `N` pixels from column `x - 1` of row `y - 1` on: what gradients at (x, y) need.
+    #[inline(always)]
+    pub fn around<const N: usize>(&self, x: usize, y: usize) -> &[f32; N] {
+        let start = (y + BORDER - 1) * self.stride() + x + BORDER - 1;
+        self.values[start..].first_chunk().expect("in the border")
+    }
+
+    /// The patch whose upper left pixel is at (x, y), interpolated bilinearly. A place farther
+    /// outside than the border counts as one at its rim.
+    #[inline(always)]
+    pub fn patch(&self, x: f32, y: f32) -> [[f32; PATCH]; PATCH] {
+        let (left, right) = split(x, self.width);
+        let (top, low) = split(y, self.height);
+        let stride = self.stride();
+        let start = top * stride + left;
+        let mut patch = [[0.0; PATCH]; PATCH];
+        let mut upper = interpolate(&self.values[start..], right);
+        for (y, row) in patch.iter_mut().enumerate() {
+            let lower = interpolate(&self.values[start + (y + 1) * stride..], right);
+            for x in 0..PATCH {
+                row[x] = upper[x] + low * (lower[x] - upper[x]);
+            }
+            upper = lower;
+        }
+        patch
+    }
+
+    /// Repeats the pixels at the rim; columns from `width` and rows from `height` on count as border.
+    fn repeat_rim(&mut self, width: usize, height: usize) {
+        let stride = self.stride();
+        for y in BORDER..BORDER + height {
+            let row = &mut self.values[y * stride..][..stride];
+            let (first, last) = (row[BORDER], row[BORDER + width - 1]);
+            row[..BORDER].fill(first);
+            row[BORDER + width..].fill(last);
+        }
+        let (above, rest) = self.values.split_at_mut(BORDER * stride);
+        let (inside, below) = rest.split_at_mut(height * stride);
+        for row in above.chunks_exact_mut(stride) {
+            row.copy_from_slice(&inside[..stride]);
+        }
+        for row in below.chunks_exact_mut(stride) {
+            row.copy_from_slice(&inside[(height - 1) * stride..]);
+        }
+    }
+
+    /// The brightness of `frame`, averaged over squares of side `factor`; what is left over at the
+    /// right and at the bottom is not seen.
+    fn shrink(&mut self, frame: &Frame, factor: usize, sums: &mut Vec<u16>) {
+        let (width, height) = (frame.width / factor, frame.height / factor);
+        self.resize(width.max(PATCH), height.max(PATCH));
+        let line = frame.width * 3;
+        let scale = 1.0 / (4 * factor * factor) as f32;
+        sums.resize(line, 0);
+        for (y, rows) in frame.pixels.chunks_exact(line * factor).enumerate() {
+            let (first, others) = rows.split_at(line);
+            for (sum, &value) in sums.iter_mut().zip(first) {
+                *sum = u16::from(value);
+            }
+            for row in others.chunks_exact(line) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum = sum.wrapping_add(u16::from(value));
+                }
+            }
+            let squares = sums.chunks_exact(3 * factor);
+            for (out, square) in self.row_mut(y).iter_mut().zip(squares) {
+                let mut sum = 0;
+                for rgb in square.chunks_exact(3) {
+                    sum += u32::from(rgb[0]) + 2 * u32::from(rgb[1]) + u32::from(rgb[2]);
+                }
+                *out = sum as f32 * scale;
+            }
+        }
+        self.repeat_rim(width, height);
+    }
+
+    /// The half of `fine`.
+    fn halve(&mut self, fine: &Self) {
+        let (width, height) = (fine.width / 2, fine.height / 2);
+        self.resize(width, height);
+        for y in 0..height {
+            let upper = fine.row(2 * y).chunks_exact(2);
+            let pairs = upper.zip(fine.row(2 * y + 1).chunks_exact(2));
+            for (out, (a, b)) in self.row_mut(y).iter_mut().zip(pairs) {
+                *out = 0.25 * (a[0] + a[1] + b[0] + b[1]);
+            }
+        }
+        self.repeat_rim(width, height);
+    }
+}
+
+/// The row of a patch that begins with `values`, moved right by a part of a pixel.
+#[inline(always)]
+fn interpolate(values: &[f32], right: f32) -> [f32; PATCH] {
+    let line: &[f32; PATCH + 1] = values.first_chunk().expect("inside");
+    let mut row = [0.0; PATCH];
+    for x in 0..PATCH {
+        row[x] = line[x] + right * (line[x + 1] - line[x]);
+    }
+    row
+}
+
+/// A coordinate of a plane of `length` as whole pixels of its memory and the part to the next one.
+#[inline(always)]
+fn split(at: f32, length: usize) -> (usize, f32) {
+    let at = (at + BORDER as f32).clamp(0.0, (length + 2 * BORDER - PATCH - 1) as f32);
+    // By way of i32, which SSE2 converts in one instruction.
+    let whole = at as i32;
+    (whole as usize, at - whole as f32)
+}
+
+/// Planes from the finest to the coarsest.
+#[derive(Default)]
+pub struct Pyramid {
+    pub levels: Vec<Plane>,
+    sums: Vec<u16>,
+}
+
+impl Pyramid {
+    /// Takes on `frame` shrunk by `factor`, which is at most 256 and at most either side.
+    pub fn build(&mut self, frame: &Frame, factor: usize) {
+        let (width, height) = (frame.width / factor, frame.height / factor);
+        let halvings = (width.min(height) / SMALLEST).checked_ilog2().unwrap_or(0);
+        self.levels
+            .resize_with(halvings as usize + 1, Plane::default);
+        self.levels[0].shrink(frame, factor, &mut self.sums);
+        for level in 1..self.levels.len() {
+            let (fine, coarse) = self.levels.split_at_mut(level);
+            coarse[0].halve(&fine[level - 1]);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Dense inverse search on one plane of the pyramid: patches find their way, pixels follow them.
+
+use super::pyramid::{PATCH, Plane};
+
+/// Distance between patches: half of a patch, so that a pixel lies in four of them.
+const STRIDE: usize = PATCH / 2;
+
+/// Steps a patch takes at most; few need more, since the coarser plane led them close.
+const STEPS: usize = 6;
+
+/// A patch that moves less than this (pixels, squared) has arrived.
+const ARRIVED: f32 = 0.02 * 0.02;
+
+/// Added to the diagonal of the Hessian: the squared gradients that noise alone makes in a patch.
+/// Flat patches stay where the coarser plane put them.
+const DAMPING: f32 = (PATCH * PATCH) as f32 * 0.5;
+
+/// For each pixel where it was before: its displacement in pixels, across and down.
+#[derive(Default)]
+pub struct Field {
+    pub width: usize,
+    pub height: usize,
+    pub across: Vec<f32>,
+    pub down: Vec<f32>,
+    /// How far the brightness (0..255) of each pixel is from that of its place before.
+    pub error: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Field {
+    /// Finds where the pixels of `present` are in `before`, beginning at twice the motion of
+    /// `coarser` (Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", algorithm 1).
+    pub fn search(&mut self, present: &Plane, before: &Plane, coarser: Option<&Field>) {
+        (self.width, self.height) = (present.width, present.height);
+        let area = self.width * self.height;
+        for values in [
+            &mut self.across,
+            &mut self.down,
+            &mut self.error,
+            &mut self.weights,
+        ] {
+            values.clear();
+            values.resize(area, 0.0);
+        }
+        for y in origins(self.height) {
+            for x in origins(self.width) {
+                let start = coarser.map_or([0.0; 2], |coarser| coarser.doubled(x, y));
+                let motion = descend(present, before, x, y, start);
+                self.spread(present, before, x, y, motion);
+            }
+        }
+        let sums = self
+            .across
+            .iter_mut()
+            .zip(&mut self.down)
+            .zip(&mut self.error);
+        for (((across, down), error), weight) in sums.zip(&self.weights) {
+            let part = 1.0 / weight;
+            *across *= part;
+            *down *= part;
+            *error *= part;
+        }
+    }
+
+    /// The motion that the middle of the patch at (x, y) of the next finer plane begins with.
+    fn doubled(&self, x: usize, y: usize) -> [f32; 2] {
+        // The middle of a patch lies between pixels, that of its half between those of this plane.
+        let x = (x / 2 + PATCH / 4).min(self.width - 1);
+        let y = (y / 2 + PATCH / 4).min(self.height - 1);
+        let (upper, lower) = ((y - 1) * self.width, y * self.width);
+        let mean = |values: &[f32]| {
+            0.5 * (values[upper + x - 1]
+                + values[upper + x]
+                + values[lower + x - 1]
+                + values[lower + x])
+        };
+        [mean(&self.across), mean(&self.down)]
+    }
+
+    /// Adds the motion of the patch at (x, y) to its pixels, weighted by how well it explains each
+    /// (equation 3 of the paper; differences are taken from the patch's mean difference here too).
+    #[inline]
+    fn spread(&mut self, present: &Plane, before: &Plane, x: usize, y: usize, motion: [f32; 2]) {
+        let mut patch = before.patch(x as f32 + motion[0], y as f32 + motion[1]);
+        let mut sums = [0.0; PATCH];
+        for (dy, row) in patch.iter_mut().enumerate() {
+            let here = &present.around::<{ PATCH + 1 }>(x, y + dy + 1)[1..];
+            for ((value, sum), here) in row.iter_mut().zip(&mut sums).zip(here) {
+                *value -= here;
+                *sum += *value;
+            }
+        }
+        let mean = total(sums) / (PATCH * PATCH) as f32;
+        for (dy, row) in patch.iter().enumerate() {
+            let start = (y + dy) * self.width + x;
+            let range = start..start + PATCH;
+            let across = &mut self.across[range.clone()];
+            let down = &mut self.down[range.clone()];
+            let error = &mut self.error[range.clone()];
+            let weights = &mut self.weights[range];
+            for i in 0..PATCH {
+                let weight = 1.0 / (row[i] - mean).abs().max(1.0);
+                across[i] += weight * motion[0];
+                down[i] += weight * motion[1];
+                error[i] += weight * row[i].abs();
+                weights[i] += weight;
+            }
+        }
+    }
+}
+
+/// Where patches begin along a side of `length`; the last one touches the end.
+fn origins(length: usize) -> impl Iterator<Item = usize> {
+    let last = length - PATCH;
+    (0..last).step_by(STRIDE).chain([last])
+}
+
+/// Moves the patch of `present` at (x, y) from `start` to where `before` looks most alike: inverse
+/// compositional Gauss-Newton (section 2.1 of the paper). Gradients without their mean make the
+/// search blind to a change of brightness, as if both patches had their means taken off.
+#[inline]
+fn descend(present: &Plane, before: &Plane, x: usize, y: usize, start: [f32; 2]) -> [f32; 2] {
+    let mut across = [[0.0; PATCH]; PATCH];
+    let mut down = [[0.0; PATCH]; PATCH];
+    let mut template = [[0.0; PATCH]; PATCH];
+    let (mut sum_across, mut sum_down) = ([0.0; PATCH], [0.0; PATCH]);
+    for dy in 0..PATCH {
+        let above: &[f32; PATCH + 2] = present.around(x, y + dy);
+        let here: &[f32; PATCH + 2] = present.around(x, y + dy + 1);
+        let below: &[f32; PATCH + 2] = present.around(x, y + dy + 2);
+        for dx in 0..PATCH {
+            template[dy][dx] = here[dx + 1];
+            across[dy][dx] = 0.5 * (here[dx + 2] - here[dx]);
+            down[dy][dx] = 0.5 * (below[dx + 1] - above[dx + 1]);
+            sum_across[dx] += across[dy][dx];
+            sum_down[dx] += down[dy][dx];
+        }
+    }
+    let area = (PATCH * PATCH) as f32;
+    let (mean_across, mean_down) = (total(sum_across) / area, total(sum_down) / area);
+    let (mut aa, mut ad, mut dd) = ([0.0; PATCH], [0.0; PATCH], [0.0; PATCH]);
+    for (across, down) in across.iter_mut().zip(&mut down) {
+        for i in 0..PATCH {
+            across[i] -= mean_across;
+            down[i] -= mean_down;
+            aa[i] += across[i] * across[i];
+            ad[i] += across[i] * down[i];
+            dd[i] += down[i] * down[i];
+        }
+    }
+    let (aa, ad, dd) = (total(aa) + DAMPING, total(ad), total(dd) + DAMPING);
+    let inverse = 1.0 / (aa * dd - ad * ad);
+
+    let mut motion = start;
+    let (mut best, mut least) = (start, f32::INFINITY);
+    for _ in 0..STEPS {
+        let patch = before.patch(x as f32 + motion[0], y as f32 + motion[1]);
+        let (mut a, mut d) = ([0.0; PATCH], [0.0; PATCH]);
+        let (mut sums, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
+        for dy in 0..PATCH {
+            for i in 0..PATCH {
+                let difference = patch[dy][i] - template[dy][i];
+                a[i] += across[dy][i] * difference;
+                d[i] += down[dy][i] * difference;
+                sums[i] += difference;
+                squares[i] += difference * difference;
+            }
+        }
+        let sum = total(sums);
+        let error = total(squares) - sum * sum / area;
+        if error >= least {
+            break;
+        }
+        (best, least) = (motion, error);
+        let (a, d) = (total(a), total(d));
+        let step = [(dd * a - ad * d) * inverse, (aa * d - ad * a) * inverse];
+        motion = [motion[0] - step[0], motion[1] - step[1]];
+        let way = [motion[0] - start[0], motion[1] - start[1]];
+        if square(way) > (PATCH * PATCH) as f32 {
+            return start;
+        }
+        if square(step) < ARRIVED {
+            return motion;
+        }
+    }
+    best
+}
+
+fn square(vector: [f32; 2]) -> f32 {
+    vector[0] * vector[0] + vector[1] * vector[1]
+}
+
+/// The sum of the lanes.
+#[inline(always)]
+fn total(lanes: [f32; PATCH]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
