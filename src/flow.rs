@@ -12,7 +12,7 @@ use carry::Carrier;
 use pyramid::Pyramid;
 use search::Field;
 
-use crate::frame::Frame;
+use crate::frame::{Carried, Frame};
 
 /// Cells that a frame is shrunk to, about: 160 x 120 is searched in well under a millisecond.
 const CELLS: usize = 19_200;
@@ -42,18 +42,6 @@ pub struct Tracker {
     carrier: Carrier,
 }
 
-/// The last painting where it belongs in the present frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// `width * height * 3` bytes: R, G, B of each pixel.
-    pub pixels: Vec<u8>,
-    /// `width * height` bytes: 255 where the motion can be trusted, 0 elsewhere.
-    pub valid: Vec<u8>,
-}
 
 impl Tracker {
     /// Takes the next frame and finds where each of its pixels was in the frame before. Returns

@@ -4,9 +4,9 @@
 //! neighbours are then contiguous and its weights constant, so that the compiler makes it SIMD.
 //! Places are whole numbers of 1/256 pixel, since conversions would cost as much as the pixels.
 
-use super::Carried;
+
 use super::search::Field;
-use crate::frame::Frame;
+use crate::frame::{Carried, Frame};
 
 /// Pixels that move as one.
 const RUN: usize = 8;
