@@ -42,7 +42,6 @@ pub struct Tracker {
     carrier: Carrier,
 }
 
-
 impl Tracker {
     /// Takes the next frame and finds where each of its pixels was in the frame before. Returns
     /// false when there is no usable frame before: the first one, another size, a scene cut.

@@ -79,3 +79,78 @@ impl Steadiness {
         self.last.pixels.copy_from_slice(&painting.pixels);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(pixel: impl Fn(usize, usize) -> u8) -> Frame {
+        let mut frame = Frame::new(96, 64);
+        for (i, pixels) in frame.pixels.chunks_exact_mut(3).enumerate() {
+            pixels.fill(pixel(i % 96, i / 96));
+        }
+        frame
+    }
+
+    fn scene(shift: usize) -> Frame {
+        frame(|x, y| {
+            let (x, y) = ((x + shift) as f32, y as f32);
+            (128.0 + 60.0 * (x * 0.21).sin() + 50.0 * (y * 0.17 + x * 0.05).cos()) as u8
+        })
+    }
+
+    #[test]
+    fn the_first_frame_and_the_first_after_a_cut_see_no_last_painting() {
+        let mut film = Steadiness::default();
+        film.set(1.0);
+        let first = scene(0);
+        let (held, last) = film.before(&first);
+        assert_eq!((held, last), (&first, None));
+        film.after(&mut frame(|_, _| 10));
+        assert!(film.before(&scene(1)).1.is_some());
+        film.after(&mut frame(|_, _| 10));
+        let cut = frame(|x, y| if (x / 3 + y / 5) % 2 == 0 { 5 } else { 250 });
+        assert!(film.before(&cut).1.is_none());
+        let mut painting = frame(|_, _| 200);
+        film.after(&mut painting);
+        assert_eq!(
+            painting,
+            frame(|_, _| 200),
+            "nothing of another scene stays"
+        );
+    }
+
+    #[test]
+    fn more_of_the_last_painting_stays_in_a_steadier_film() {
+        let stays = |amount: f32| {
+            let mut film = Steadiness::default();
+            film.set(amount);
+            for value in [100, 200] {
+                film.before(&scene(0));
+                let mut painting = frame(|_, _| value);
+                film.after(&mut painting);
+                if value == 200 {
+                    return painting.pixels[96 * 32 * 3 + 48 * 3];
+                }
+            }
+            unreachable!()
+        };
+        assert_eq!(stays(0.0), 200);
+        assert!(
+            stays(0.5) < 200 && stays(1.0) < stays(0.5),
+            "{}",
+            stays(0.5)
+        );
+        assert!(stays(1.0) > 100);
+    }
+
+    #[test]
+    fn a_forgotten_film_begins_anew() {
+        let mut film = Steadiness::default();
+        film.set(0.5);
+        film.before(&scene(0));
+        film.after(&mut frame(|_, _| 10));
+        film.reset();
+        assert!(film.before(&scene(0)).1.is_none());
+    }
+}

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use repaint::backend::Backend;
 use repaint::backend::cpu::Cpu;
 use repaint::commands::bench::random_frame;
-use repaint::frame::Frame;
+use repaint::frame::{Carried, Frame};
 use repaint::kernels::Level;
 use repaint::model::Model;
-use repaint::network::Width;
+use repaint::network::{Network, Width};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -42,8 +42,14 @@ static ALLOCATOR: Counting = Counting;
 /// The only test of this binary: another one's allocations would be counted too.
 #[test]
 fn painting_allocates_nothing_after_the_first_frame() {
-    let model = Model::random(Width::Small.into(), 1).unwrap();
+    let model = Model::random(Network::from(Width::Small).with_memory(), 1).unwrap();
     let input = random_frame(160, 121);
+    let last = Carried {
+        width: 160,
+        height: 121,
+        pixels: input.pixels.clone(),
+        valid: vec![255; 160 * 121],
+    };
     for level in Level::all_supported() {
         for threads in [1, 3] {
             let mut engine = Cpu::new(Some(threads), Some(level)).unwrap();
@@ -54,7 +60,9 @@ fn painting_allocates_nothing_after_the_first_frame() {
             let first = ALLOCATIONS.load(Ordering::Relaxed);
             assert!(first > before, "the first frame makes the plan");
             for _ in 0..20 {
-                engine.stylize(&input, &mut output).unwrap();
+                engine
+                    .stylize_after(Some(&last), &input, &mut output)
+                    .unwrap();
             }
             let later = ALLOCATIONS.load(Ordering::Relaxed) - first;
             assert_eq!(later, 0, "allocations at {level:?} with {threads} threads");

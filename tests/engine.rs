@@ -4,13 +4,22 @@ use repaint::backend::candle::Candle;
 use repaint::backend::cpu::Cpu;
 use repaint::backend::{Backend, Device};
 use repaint::commands::bench::{difference, random_frame};
-use repaint::frame::Frame;
+use repaint::frame::{Carried, Frame};
 use repaint::kernels::Level;
 use repaint::model::Model;
 use repaint::network::{Network, Width};
 
 /// Paints with every level and holds the results against the reference.
 fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
+    assert_continues_like_the_reference(model, sizes, |_| None);
+}
+
+/// The same after what `carried` makes of a frame.
+fn assert_continues_like_the_reference(
+    model: &Model,
+    sizes: &[(usize, usize)],
+    carried: impl Fn(&Frame) -> Option<Carried>,
+) {
     let mut reference = Candle::new(Device::Cpu, Some(2)).unwrap();
     reference.load(model).unwrap();
     let mut expected = Frame::default();
@@ -23,8 +32,12 @@ fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
         for &(width, height) in sizes {
             let mut input = random_frame(width, height);
             (input.index, input.pts) = (7, 90);
-            reference.stylize(&input, &mut expected).unwrap();
-            engine.stylize(&input, &mut found).unwrap();
+            let last = carried(&input);
+            let last = last.as_ref();
+            reference
+                .stylize_after(last, &input, &mut expected)
+                .unwrap();
+            engine.stylize_after(last, &input, &mut found).unwrap();
             assert_eq!((found.width, found.height), (width, height));
             assert_eq!((found.index, found.pts), (7, 90));
             let spread =
@@ -92,6 +105,61 @@ fn networks_of_odd_widths_depths_and_inputs_paint_like_the_reference() {
         let model = Model::random(network, seed as u64).unwrap();
         assert_paints_like_the_reference(&model, &[(1, 1), (37, 22), (70, 81)]);
     }
+}
+
+#[test]
+fn networks_with_memory_continue_like_the_reference_at_every_size() {
+    let carried = |input: &Frame| {
+        let pixels = input.pixels.iter().map(|value| 255 - value).collect();
+        let valid = (0..input.width * input.height).map(|i| [255, 0, 90][i / 5 % 3]);
+        Some(Carried {
+            width: input.width,
+            height: input.height,
+            pixels,
+            valid: valid.collect(),
+        })
+    };
+    let sizes = [(1, 1), (2, 3), (1, 77), (17, 33), (101, 78), (333, 31)];
+    for (seed, channels) in [[8, 16, 32], [16, 32, 64], [5, 12, 20]]
+        .into_iter()
+        .enumerate()
+    {
+        let model = Model::random(Network::new(channels).with_memory(), seed as u64).unwrap();
+        assert!(model.network.memory);
+        assert_continues_like_the_reference(&model, &sizes, carried);
+        assert_paints_like_the_reference(&model, &sizes[3..5]);
+    }
+}
+
+#[test]
+fn a_memory_is_looked_at_where_there_is_one() {
+    let input = random_frame(64, 48);
+    let last = |value| Carried {
+        width: 64,
+        height: 48,
+        pixels: vec![value; 64 * 48 * 3],
+        valid: vec![255; 64 * 48],
+    };
+    let paint = |network: Network, last: Option<&Carried>| {
+        let mut engine = Cpu::new(Some(1), None).unwrap();
+        engine.load(&Model::random(network, 5).unwrap()).unwrap();
+        assert_eq!(engine.has_memory(), network.memory);
+        let mut output = Frame::default();
+        engine.stylize_after(last, &input, &mut output).unwrap();
+        output
+    };
+    let with = Network::from(Width::Small).with_memory();
+    assert_ne!(paint(with, Some(&last(0))), paint(with, Some(&last(255))));
+    assert_ne!(paint(with, Some(&last(0))), paint(with, None));
+    let without = Network::from(Width::Small);
+    assert_eq!(paint(without, Some(&last(0))), paint(without, None));
+    let mut engine = Cpu::new(Some(1), None).unwrap();
+    engine.load(&Model::random(with, 5).unwrap()).unwrap();
+    let small = Carried::default();
+    let error = engine
+        .stylize_after(Some(&small), &input, &mut Frame::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("carried painting"), "{error}");
 }
 
 #[test]

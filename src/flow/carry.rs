@@ -4,7 +4,6 @@
 //! neighbours are then contiguous and its weights constant, so that the compiler makes it SIMD.
 //! Places are whole numbers of 1/256 pixel, since conversions would cost as much as the pixels.
 
-
 use super::search::Field;
 use crate::frame::{Carried, Frame};
 
