@@ -25,7 +25,7 @@ const LIMIT: f32 = 8.0;
 /// Between scenes the mean error of a cell is more than this, and more than 0.4 of what it would be
 /// without motion. Among frames of nine clips all of 612 pairs from different clips are such cuts;
 /// of 1129 pairs that follow each other five are, where the clips really have cuts.
-const CUT: f32 = 10.0;
+const CUT: f32 = 11.0;
 
 /// Tracks the motion of a sequence of frames.
 #[derive(Default)]
