@@ -1,14 +1,17 @@
 //! Moves a picture along a field of displacements, fast enough for every frame.
 //!
-//! A run of 8 pixels in a row moves as one, by what the field says at its middle: its four
+//! A run of 8 pixels in two rows moves as one, by what the field says at its middle: its four
 //! neighbours are then contiguous and its weights constant, so that the compiler makes it SIMD.
 //! Places are whole numbers of 1/256 pixel, since conversions would cost as much as the pixels.
 
 use super::search::Field;
 use crate::frame::{Carried, Frame};
 
-/// Pixels that move as one.
+/// Pixels in a row that move as one.
 const RUN: usize = 8;
+
+/// Rows that move as one: what a run costs besides its pixels is shared by them.
+const ROWS: usize = 2;
 
 /// One pixel of a displacement, and the sum of weights.
 const ONE: i32 = 256;
@@ -30,6 +33,20 @@ impl Spot {
     }
 }
 
+/// Where a run comes from.
+struct Move {
+    /// The place of its first pixel, in 1/256.
+    x: i32,
+    y: i32,
+    /// The pixel at its upper left, or `OUTSIDE`.
+    start: usize,
+    /// Of the pixels at the upper left, upper right, lower left and lower right; sums to `ONE`.
+    weights: [u16; 4],
+}
+
+/// The start of a run that is cut by the rim or reaches beyond it.
+const OUTSIDE: usize = usize::MAX;
+
 /// Carries pictures; holds the memory that a row needs.
 #[derive(Default)]
 pub struct Carrier {
@@ -39,6 +56,7 @@ pub struct Carrier {
     across: Vec<i32>,
     down: Vec<i32>,
     error: Vec<i32>,
+    moves: Vec<Move>,
 }
 
 impl Carrier {
@@ -62,56 +80,117 @@ impl Carrier {
             line.resize(field.width, 0);
         }
         let limit = (limit * ONE as f32) as i32;
-        let pixels = carried.pixels.chunks_exact_mut(3 * width);
-        let valid = carried.valid.chunks_exact_mut(width);
-        for (y, (pixels, valid)) in pixels.zip(valid).enumerate() {
-            // Twice the place, so that the middle of a pixel is a whole number.
-            let place = Spot::new(2 * y + 1, 2 * size, field.height);
+        let pixels = carried.pixels.chunks_mut(ROWS * 3 * width);
+        let valid = carried.valid.chunks_mut(ROWS * width);
+        for (y, (pixels, valid)) in (0..).step_by(ROWS).zip(pixels.zip(valid)) {
+            let place = Spot::new(y + ROWS / 2, size, field.height);
             mix(&field.across, place, size as f32, &mut self.across);
             mix(&field.down, place, size as f32, &mut self.down);
             mix(&field.error, place, 1.0, &mut self.error);
-            self.row(painting, y, limit, pixels, valid);
+            self.aim(painting, y);
+            self.judge(limit, &mut valid[..width]);
+            let (first, others) = valid.split_at_mut(width);
+            others
+                .chunks_exact_mut(width)
+                .for_each(|row| row.copy_from_slice(first));
+            for (row, pixels) in pixels.chunks_exact_mut(3 * width).enumerate() {
+                self.blend(painting, row, pixels);
+            }
+            self.blend_rim(painting, pixels, valid);
         }
     }
 
-    fn row(&self, painting: &Frame, y: usize, limit: i32, pixels: &mut [u8], valid: &mut [u8]) {
+    /// Finds where the runs of `ROWS` rows from `y` on come from.
+    fn aim(&mut self, painting: &Frame, y: usize) {
         let (width, height) = (painting.width, painting.height);
-        let mut error = self.error[0];
-        let runs = pixels.chunks_mut(3 * RUN).zip(valid.chunks_mut(RUN));
-        for ((i, &[middle, end]), (pixels, valid)) in self.runs.iter().enumerate().zip(runs) {
+        self.moves.clear();
+        let runs = self.runs.iter().enumerate();
+        self.moves.extend(runs.map(|(i, &[middle, _])| {
             let x = (i * RUN) as i32 * ONE + between(&self.across, middle);
             let y = y as i32 * ONE + between(&self.down, middle);
-            let next = between(&self.error, end);
-            judge(valid, error, next, limit);
-            error = next;
-            let (left, top) = (x >> 8, y >> 8);
             let (right, low) = (x & (ONE - 1), y & (ONE - 1));
             let both = (right * low + ONE / 2) >> 8;
             let weights = [ONE - right - low + both, right - both, low - both, both];
-            let weights = weights.map(|weight| weight as u16);
             // A negative number is a large one here.
-            let inside = (left as u32 as usize + RUN < width) & (top as u32 as usize + 1 < height);
-            match pixels.first_chunk_mut() {
-                Some(pixels) if inside => {
-                    let start = (top as usize * width + left as usize) * 3;
-                    blend(painting, start, weights, pixels);
-                }
-                _ => blend_at_rim(painting, [x, y], weights, pixels, valid),
+            let (left, top) = ((x >> 8) as u32 as usize, (y >> 8) as u32 as usize);
+            let inside = (left + RUN < width) & (top + ROWS < height) & (i * RUN + RUN <= width);
+            Move {
+                x,
+                y,
+                start: if inside { top * width + left } else { OUTSIDE },
+                weights: weights.map(|weight| weight as u16),
+            }
+        }));
+    }
+
+    /// Marks the pixels of a row; the error changes evenly from one end of a run to the other.
+    fn judge(&self, limit: i32, valid: &mut [u8]) {
+        let mut first = self.error[0];
+        for (&[_, end], valid) in self.runs.iter().zip(valid.chunks_mut(RUN)) {
+            let last = between(&self.error, end);
+            for (i, valid) in valid.iter_mut().enumerate() {
+                let parts = 2 * i as i32 + 1;
+                let error = first + (((last - first) * parts) >> (2 * RUN).ilog2());
+                *valid = if error < limit { 255 } else { 0 };
+            }
+            first = last;
+        }
+    }
+
+    /// Fills the runs of a row, the `row`th that moves like this, that come from inside.
+    fn blend(&self, painting: &Frame, row: usize, pixels: &mut [u8]) {
+        let line = |start: usize| -> &[u8; 3 * RUN + 3] {
+            painting.pixels[3 * start..].first_chunk().expect("inside")
+        };
+        let (runs, _) = pixels.as_chunks_mut::<{ 3 * RUN }>();
+        for (pixels, step) in runs.iter_mut().zip(&self.moves) {
+            if step.start == OUTSIDE {
+                continue;
+            }
+            let upper = line(step.start + row * painting.width);
+            let lower = line(step.start + (row + 1) * painting.width);
+            let [a, b, c, d] = step.weights;
+            for (i, pixel) in pixels.iter_mut().enumerate() {
+                let sum = u16::from(upper[i]) * a
+                    + u16::from(upper[i + 3]) * b
+                    + u16::from(lower[i]) * c
+                    + u16::from(lower[i + 3]) * d;
+                *pixel = ((sum + 128) >> 8) as u8;
+            }
+        }
+    }
+
+    /// Fills the other runs, those that are cut or reach outside.
+    fn blend_rim(&self, painting: &Frame, pixels: &mut [u8], valid: &mut [u8]) {
+        let width = painting.width;
+        for (run, step) in self.moves.iter().enumerate() {
+            if step.start != OUTSIDE {
+                continue;
+            }
+            let (first, last) = (run * RUN, (run * RUN + RUN).min(width));
+            let rows = pixels
+                .chunks_exact_mut(3 * width)
+                .zip(valid.chunks_exact_mut(width));
+            for (row, (pixels, valid)) in rows.enumerate() {
+                let (pixels, valid) = (&mut pixels[3 * first..3 * last], &mut valid[first..last]);
+                blend_outside(painting, step, row as i32, pixels, valid);
             }
         }
     }
 }
 
-/// A row between two rows of cells times `scale`, in 1/256.
+/// A row between two rows of cells times `scale`, in 1/256. Values end at 8192, where sums and
+/// products still fit.
 fn mix(values: &[f32], place: Spot, scale: f32, line: &mut [i32]) {
     // A float of this size counts in ones: adding it rounds, and its bits are the whole number.
     const ROUND: f32 = (3 << 22) as f32;
+    const FARTHEST: f32 = (8192 * ONE) as f32;
     let width = line.len();
     let (upper, lower) = values[place.cell * width..][..2 * width].split_at(width);
     let low = place.part as f32 * scale;
     let high = ONE as f32 * scale - low;
     for ((out, upper), lower) in line.iter_mut().zip(upper).zip(lower) {
-        let value = high * upper + low * lower + ROUND;
+        let value = (high * upper + low * lower).clamp(-FARTHEST, FARTHEST) + ROUND;
         *out = value.to_bits() as i32 - ROUND.to_bits() as i32;
     }
 }
@@ -122,54 +201,16 @@ fn between(line: &[i32], spot: Spot) -> i32 {
     two[0] + (((two[1] - two[0]) * spot.part) >> 8)
 }
 
-/// Marks the pixels of a run whose error goes from `first` to `last`.
-#[inline(always)]
-fn judge(valid: &mut [u8], first: i32, last: i32, limit: i32) {
-    if first < limit && last < limit {
-        valid.fill(255);
-    } else if first >= limit && last >= limit {
-        valid.fill(0);
-    } else {
-        for (i, valid) in valid.iter_mut().enumerate() {
-            let parts = 2 * i as i32 + 1;
-            let error = first + (last - first) * parts / (2 * RUN) as i32;
-            *valid = if error < limit { 255 } else { 0 };
-        }
-    }
-}
-
-#[inline(always)]
-fn blend(painting: &Frame, start: usize, weights: [u16; 4], pixels: &mut [u8; 3 * RUN]) {
-    let row = |start: usize| -> &[u8; 3 * RUN + 3] {
-        painting.pixels[start..].first_chunk().expect("inside")
-    };
-    let (upper, lower) = (row(start), row(start + painting.width * 3));
-    let [a, b, c, d] = weights;
-    for (i, pixel) in pixels.iter_mut().enumerate() {
-        let sum = u16::from(upper[i]) * a
-            + u16::from(upper[i + 3]) * b
-            + u16::from(lower[i]) * c
-            + u16::from(lower[i + 3]) * d;
-        *pixel = ((sum + 128) >> 8) as u8;
-    }
-}
-
-/// The same for runs that are cut or reach outside, where the nearest pixel of the rim stands in.
-/// What comes from more than half a pixel outside is not valid.
-#[inline(never)]
-fn blend_at_rim(
-    painting: &Frame,
-    [x, y]: [i32; 2],
-    weights: [u16; 4],
-    pixels: &mut [u8],
-    valid: &mut [u8],
-) {
+/// One row of a run where the nearest pixel of the rim stands in for those outside. What comes from
+/// more than half a pixel outside is not valid.
+fn blend_outside(painting: &Frame, step: &Move, row: i32, pixels: &mut [u8], valid: &mut [u8]) {
+    let (x, y) = (step.x, step.y + row * ONE);
     let (last_x, last_y) = (painting.width as i32 - 1, painting.height as i32 - 1);
     let row = |y: i32| y.clamp(0, last_y) as usize * painting.width;
     let (upper, lower) = (row(y >> 8), row((y >> 8) + 1));
     let within = |at: i32, last: i32| -ONE / 2 <= at && at <= last * ONE + ONE / 2;
     let inside = within(y, last_y);
-    let [a, b, c, d] = weights;
+    let [a, b, c, d] = step.weights;
     for (i, (pixel, valid)) in pixels.chunks_exact_mut(3).zip(valid).enumerate() {
         let x = x + i as i32 * ONE;
         let left = (x >> 8).clamp(0, last_x) as usize;

@@ -6,10 +6,10 @@ use super::pyramid::{PATCH, Plane};
 const STRIDE: usize = PATCH / 2;
 
 /// Steps a patch takes at most; few need more, since the coarser plane led them close.
-const STEPS: usize = 6;
+const STEPS: usize = 5;
 
 /// A patch that moves less than this (pixels, squared) has arrived.
-const ARRIVED: f32 = 0.02 * 0.02;
+const ARRIVED: f32 = 0.1 * 0.1;
 
 /// Added to the diagonal of the Hessian: the squared gradients that noise alone makes in a patch.
 /// Flat patches stay where the coarser plane put them.
