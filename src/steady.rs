@@ -16,6 +16,9 @@ const TOLERANCE: f32 = 12.0;
 /// do not quite agree are averaged.
 const STAYS: f32 = 0.6;
 
+/// Pixels that are mixed at once where all are valid, as nearly all are.
+const RUN: usize = 16;
+
 /// What is remembered from one frame of a film to the next.
 #[derive(Default)]
 pub struct Steadiness {
@@ -65,18 +68,31 @@ impl Steadiness {
             return;
         }
         if self.last.pixels.len() == painting.pixels.len() {
-            let stays = (self.amount * STAYS * 256.0).round() as i32;
-            let carried = self.carried.pixels.chunks_exact(3).zip(&self.carried.valid);
-            for (pixel, (old, &valid)) in painting.pixels.chunks_exact_mut(3).zip(carried) {
-                let weight = if valid == 0 { 0 } else { stays };
-                for (value, &old) in pixel.iter_mut().zip(old) {
-                    let new = i32::from(*value);
-                    *value = (new + (((i32::from(old) - new) * weight + 128) >> 8)) as u8;
+            let stays = (self.amount * STAYS * 256.0).round() as u16;
+            let new = painting.pixels.chunks_mut(3 * RUN);
+            let old = self.carried.pixels.chunks(3 * RUN);
+            for ((new, old), valid) in new.zip(old).zip(self.carried.valid.chunks(RUN)) {
+                if valid.iter().all(|&valid| valid != 0) {
+                    mix(new, old, stays);
+                    continue;
+                }
+                let pixels = new.chunks_exact_mut(3).zip(old.chunks_exact(3));
+                for ((new, old), _) in pixels.zip(valid).filter(|(_, valid)| **valid != 0) {
+                    mix(new, old, stays);
                 }
             }
         }
         self.last.shape_like(painting);
         self.last.pixels.copy_from_slice(&painting.pixels);
+    }
+}
+
+/// Moves `new` towards `old` by `weight`, in 1/256.
+#[inline(always)]
+fn mix(new: &mut [u8], old: &[u8], weight: u16) {
+    for (new, &old) in new.iter_mut().zip(old) {
+        let sum = u16::from(*new) * (256 - weight) + u16::from(old) * weight + 128;
+        *new = (sum >> 8) as u8;
     }
 }
 

@@ -15,7 +15,7 @@ use candle_nn::Optimizer;
 use common::{assert_close, data, reference};
 use repaint::media::picture;
 use repaint::model::Model;
-use repaint::network::Network;
+use repaint::network::{Network, Width};
 use repaint::ops::{gram, transformer};
 use repaint::tensors;
 use repaint::train::adam::{Adam, AdamConfig};
@@ -263,7 +263,7 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
         );
     }
     let model = Model::read(&job.output)?;
-    assert_eq!(model.network, Network::new([8, 16, 32]));
+    assert_eq!(model.network, Network::new([8, 16, 32]).with_memory());
     assert_eq!(model.metadata.name, "stripes");
     assert_eq!(model.metadata.title, "Stripes");
     assert_eq!(model.metadata.losses, validation.to_string());
@@ -297,6 +297,47 @@ fn the_same_seed_gives_the_same_model_bit_by_bit_and_another_seed_another() -> R
     let first = run("a.safetensors", 5)?;
     assert_eq!(run("b.safetensors", 5)?, first);
     assert_ne!(run("c.safetensors", 6)?, first);
+    Ok(())
+}
+
+#[test]
+fn a_training_starts_from_a_model_and_gives_it_a_memory() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(4)?;
+    let mut job = job(studio.path(), vgg19, "a.safetensors");
+    job.settings.learning_rate = 1e-9; // next to nothing is learned
+    job.settings.start = "starry_night".into();
+    train(&job, &GO, &mut |_| {})?;
+    let (first, made) = (Model::find("starry_night")?, Model::read(&job.output)?);
+    assert!(made.network.memory);
+    let (second, name) = (first.network.channels[0], "conv2.conv2d.weight");
+    for (name, tensor) in first.tensors.iter().filter(|(other, _)| *other != name) {
+        assert_close(name, &made.tensors[name].data, &tensor.data, 1e-4);
+    }
+    let taps = |tensor: &tensors::Tensor, channels: usize| {
+        let kernels = tensor.data.chunks_exact(tensor.shape[1] * 9);
+        let kernels = kernels.flat_map(|kernel| kernel[..channels * 9].to_vec());
+        kernels.collect::<Vec<_>>()
+    };
+    assert_close(
+        name,
+        &taps(&made.tensors[name], second),
+        &taps(&first.tensors[name], second),
+        1e-4,
+    );
+
+    job.settings.network = Width::Medium;
+    let error = train(&job, &GO, &mut |_| {})
+        .err()
+        .context("another width was accepted")?;
+    assert!(error.to_string().contains("to start with has"), "{error:#}");
+    job.settings.start = "nobody".into();
+    let error = train(&job, &GO, &mut |_| {})
+        .err()
+        .context("nobody was found")?;
+    assert!(error.to_string().contains("starry_night"), "{error:#}");
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 pub mod candle;
 pub mod cpu;
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 
 use crate::frame::{Carried, Frame};
@@ -74,6 +76,22 @@ pub enum Device {
     Cuda,
 }
 
+/// Where the driver of NVIDIA's cards on Linux says that it runs.
+const NVIDIA_DRIVER: &str = "/proc/driver/nvidia/version";
+
+/// What to tell a user whose GPU lies idle because this program was built without CUDA.
+pub fn idle_gpu(device: Device) -> Option<&'static str> {
+    let usable = cfg!(feature = "cuda") || device != Device::Auto;
+    idle_gpu_by(usable, Path::new(NVIDIA_DRIVER))
+}
+
+fn idle_gpu_by(usable: bool, driver: &Path) -> Option<&'static str> {
+    (!usable && driver.exists()).then_some(
+        "painting on the CPU: the NVIDIA GPU here needs a program built with \
+         `cargo install --locked --path . --features cuda` (--device cpu says that this is meant)",
+    )
+}
+
 /// Opens the engine for `device`. `threads` bounds the CPU threads (every core when `None`), `level`
 /// the instructions of the CPU engine (the best that the CPU has when `None`).
 pub fn open(
@@ -91,5 +109,26 @@ pub fn open(
     match cuda {
         Some(engine) => Ok(Box::new(engine)),
         None => Ok(Box::new(cpu::Cpu::new(threads, level)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_gpu_is_named_once_there_is_one_and_nothing_can_use_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = folder.path().join("version");
+        assert_eq!(idle_gpu_by(false, &driver), None, "no GPU");
+        std::fs::write(&driver, "NVRM version: 580").unwrap();
+        let words = idle_gpu_by(false, &driver).unwrap();
+        assert!(words.contains("--features cuda") && !words.contains('\n'));
+        assert_eq!(
+            idle_gpu_by(true, &driver),
+            None,
+            "it is used, or not wanted"
+        );
+        assert_eq!(idle_gpu(Device::Cpu), None);
     }
 }

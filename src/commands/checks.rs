@@ -1,6 +1,7 @@
 //! Checks and settings that the painting commands share, done before any work.
 
 use std::path::Path;
+use std::sync::Once;
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,11 +19,20 @@ pub(super) fn existing(overwrite: bool) -> Existing {
     }
 }
 
-/// Opens the engine that the arguments ask for.
+/// Opens the engine that the arguments ask for. The first time, says what becomes of an NVIDIA GPU.
 pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
+    static SAID: Once = Once::new();
     let level = args.cpu_level.map(Into::into);
     let threads = args.threads.map(usize::from);
-    backend::open(args.device.into(), threads, level)
+    let engine = backend::open(args.device.into(), threads, level)?;
+    SAID.call_once(|| {
+        if let Some(idle) = backend::idle_gpu(args.device.into()) {
+            eprintln!("{idle}");
+        } else if engine.name().ends_with("cuda") {
+            eprintln!("painting on the NVIDIA GPU ({})", engine.name());
+        }
+    });
+    Ok(engine)
 }
 
 /// Fails for a place that cannot be written, before hours of work went into what belongs there.
