@@ -122,9 +122,14 @@ fn a_text_file_is_no_film() {
 }
 
 #[test]
-fn a_film_cut_short_is_refused_when_nothing_of_it_can_be_read() {
+fn a_film_cut_short_is_refused() {
     let folder = playground();
     // the index of this file is at its front: cut in the middle it still plays, cut in the index not
+    assert_refused(
+        folder.path(),
+        &["video", "half.mp4", "out.mp4"],
+        &["half.mp4", "cut off", "get the whole file"],
+    );
     let clip = std::fs::read(folder.path().join("half.mp4")).expect("readable");
     std::fs::write(folder.path().join("stub.mp4"), &clip[..600]).expect("written");
     assert_refused(

@@ -12,6 +12,7 @@ use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_pai
 use crate::cli::VideoArgs;
 use crate::media::decode::{Decoder, VideoInfo};
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
+use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
 
@@ -29,6 +30,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let mut painter = open_painter(&args.paint)?;
     painter.set_steadiness(args.film.steady);
     let mut decoder = Decoder::open(input, args.paint.size)?;
+    ensure_whole(input)?;
     let settings = EncodeSettings {
         codec: args.codec.clone(),
         crf: args.crf,
