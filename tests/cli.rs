@@ -153,7 +153,7 @@ fn an_output_that_cannot_be_written_is_named() {
     assert_refused(
         folder.path(),
         &["video", "clip.mp4", "/proc/out.mp4"],
-        &["/proc"],
+        &["/proc", "choose another"],
     );
 }
 
