@@ -126,13 +126,17 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         true => args.frames, // no more than that is recorded, though the painter may be ahead
         false => None,
     };
+    let record = match device {
+        None if args.headless => Recording::wait_and_take,
+        _ => Recording::take, // windows and other programs do not wait for the encoder
+    };
     let mut artist = Artist::new(painter, spare, styles, style, shared, rate)?;
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),
         |picture| {
             if left != Some(0) {
-                pass_on(picture, &tape, device.as_ref());
+                pass_on(picture, &tape, record, device.as_ref());
                 if args.headless {
                     lock(&count).shown(picture.at, Instant::now());
                 }
@@ -155,9 +159,14 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
 }
 
 /// Hands a painting to the recording and the virtual camera, whichever there are.
-fn pass_on(picture: &Picture, tape: &show::Tape, device: Option<&Worker<Frame>>) {
+fn pass_on(
+    picture: &Picture,
+    tape: &show::Tape,
+    record: fn(&mut Recording, &Frame, Instant),
+    device: Option<&Worker<Frame>>,
+) {
     if let Some(recording) = lock(tape).as_mut() {
-        recording.take(&picture.painting, picture.at);
+        record(recording, &picture.painting, picture.at);
     }
     if let Some(device) = device {
         let mut frame = device.done().unwrap_or_default();
