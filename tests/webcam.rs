@@ -503,6 +503,14 @@ fn what_cannot_work_is_refused_in_one_line() {
     );
     let taken = ["--headless", "--record", "clip.mp4"];
     assert_refused(&mut webcam(folder, &taken), &["clip.mp4", "--overwrite"]);
+    let input = ["--headless", "--record", "clip.mp4", "--overwrite"];
+    assert_refused(&mut webcam(folder, &input), &["clip.mp4", "input"]);
+    let figures = ["--headless", "--record", "a.mp4", "--stats", "clip.mp4"];
+    assert_refused(&mut webcam(folder, &figures), &["clip.mp4", "--overwrite"]);
+    let same = ["--headless", "--record", "a.mp4", "--stats", "a.mp4"];
+    assert_refused(&mut webcam(folder, &same), &["a.mp4", "two files"]);
+    let lost = ["--stats", "a.json"];
+    assert_refused(&mut webcam(folder, &lost), &["no display"]);
     let ending = ["--headless", "--record", "a.gif"];
     assert_refused(&mut webcam(folder, &ending), &["a.gif", ".mp4"]);
     let left: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Interrupted, existing, open_backend};
+use super::checks::ensure_writable;
+use super::{Interrupted, ensure_not_input, existing, open_backend};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
 use crate::media::camera;
@@ -203,7 +204,15 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
         recorder::ensure_place(place, existing)?;
     }
     if let Some(place) = &args.stats {
-        write_whole(place, b"{}\n")?;
+        ensure_writable(place, args.paint.overwrite)?;
+        ensure!(
+            args.record.as_ref() != Some(place),
+            "`{}` cannot be both recording and figures: name two files",
+            place.display()
+        );
+    }
+    for output in [&args.record, &args.stats].into_iter().flatten() {
+        ensure_not_input(Path::new(&args.camera), output)?;
     }
     Ok(())
 }
