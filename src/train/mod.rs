@@ -201,7 +201,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             let losses = loss.of(&shown.painted, &shown.photos)?;
             let tv = total_variation(&shown.painted)?;
             let weighted =
-                ((&losses.style * settings.style_weight)? + (&tv * settings.tv_weight)?)?;
+                ((&losses.style * settings.style_factor())? + (&tv * settings.tv_weight)?)?;
             let mut total = (&losses.content + weighted)?;
             let mut stability = None;
             if let Some(difference) = &shown.difference {

@@ -16,7 +16,8 @@ use super::Settings;
 use crate::network::Network;
 use crate::ops::{Field, transformer, warp};
 
-/// Part of the steps without steadiness: a style has to be there before it can be steadied.
+/// Part of the steps without steadiness where training begins with random weights: a style has to be
+/// there before it can be steadied.
 const LATE: f64 = 0.3;
 
 /// A network with memory paints this many frames in turn, one more in each step, then begins anew:
@@ -97,7 +98,8 @@ pub fn paint(
         painted,
         difference: None,
     };
-    if settings.stability == 0.0 || f64::from(step) < LATE * f64::from(settings.steps) {
+    let early = f64::from(step) < LATE * f64::from(settings.steps) && settings.start.is_empty();
+    if early || settings.stability == 0.0 {
         return Ok(last);
     }
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -109,23 +111,11 @@ pub fn paint(
         last.difference = Some(moved.difference(&last.painted, &again)?);
         return Ok(last);
     }
-    let pair: f64 = std::env::var("PAIR").map_or(0.0, |v| v.parse().unwrap());
-    let through = std::env::var("THROUGH").is_ok();
-    let frames = step % FRAMES;
-    if frames == 0 && pair > 0.0 {
-        let moved = Moved::new(photos, &Motion::TRAINING, &mut random)?;
-        let again = transformer(network, weights, &moved.photos, None)?;
-        last.difference = Some((moved.difference(&last.painted, &again)? * pair)?);
-    }
-    for _ in 0..frames {
+    for _ in 0..step % FRAMES {
         let moved = Moved::new(&last.photos, &Motion::TRAINING, &mut random)?;
         let seen = moved.seen(&mut random)?;
         // The last painting is what it is: the next one has to follow it, not the other way round.
-        let before = if through {
-            last.painted.clone()
-        } else {
-            last.painted.detach()
-        };
+        let before = last.painted.detach();
         let carried = moved.carry(&before, &seen)?;
         let painted = transformer(network, weights, &moved.photos, Some(&carried))?;
         let difference = moved.difference_where(&before, &painted, &seen)?;
