@@ -1,5 +1,6 @@
 //! Parses the command line, runs the command, prints the error and chooses the exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use repaint::cli::{Cli, mistake};
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match mistake(&error) {
             Some(words) => {
-                eprintln!("{words}");
+                let _ = writeln!(std::io::stderr(), "{words}");
                 return ExitCode::from(2);
             }
             None => error.exit(),
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
     let Err(error) = commands::run(&cli.command) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!(
+    let _ = writeln!(
+        std::io::stderr(),
         "{}{error:#}",
         if error.is::<Interrupted>() {
             ""

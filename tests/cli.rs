@@ -253,3 +253,22 @@ fn cuda_without_a_card_says_so() {
     }
     assert_refused(folder.path(), &args, &["cuda"]);
 }
+
+/// Everything that is said goes to a reader that has gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_has_gone_ends_no_work() {
+    let folder = playground();
+    let (reader, gone) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let said = gone.try_clone().expect("a pipe");
+    let status = Command::new(env!("CARGO_BIN_EXE_repaint"))
+        .args(["image", "picture.png", "text.mp4", "-o", "painted"])
+        .current_dir(folder.path())
+        .stdout(gone)
+        .stderr(said)
+        .status()
+        .expect("the program starts");
+    assert_eq!(status.code(), Some(1), "one of the two is no picture");
+    assert!(folder.path().join("painted/picture.png").is_file());
+}

@@ -239,15 +239,15 @@ fn open_window(camera: (usize, usize)) -> Result<Window> {
 fn list() -> Result<()> {
     let cameras = camera::list()?;
     if cameras.is_empty() {
-        eprintln!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
+        remark!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
     }
     for camera in cameras {
-        println!("{}: {}", camera.index, camera.name);
+        say!("{}: {}", camera.index, camera.name);
         for mode in &camera.modes {
-            println!("    {mode}");
+            say!("    {mode}");
         }
         if let Some(trouble) = &camera.trouble {
-            println!("    {trouble}");
+            say!("    {trouble}");
         }
     }
     Ok(())
@@ -262,7 +262,7 @@ fn report(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
         write_whole(place, text.as_bytes())?;
     }
     if args.headless && !outcome.interrupted {
-        println!("{}", summary(args, outcome));
+        say!("{}", summary(args, outcome));
     }
     Ok(())
 }

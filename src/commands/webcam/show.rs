@@ -320,7 +320,7 @@ impl Show {
         };
         let Some(window) = &mut self.window else {
             if trouble != self.trouble {
-                eprintln!("{}", trouble.as_deref().unwrap_or("the camera is back"));
+                remark!("{}", trouble.as_deref().unwrap_or("the camera is back"));
                 self.trouble = trouble;
             }
             return Ok(());
