@@ -5,9 +5,11 @@ mod train;
 #[cfg(feature = "webcam")]
 mod webcam;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Device;
 use crate::kernels::Level;
@@ -24,6 +26,32 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first. An error that is a mistake, not a wish for
+    /// help, is for [`mistake`].
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let negative = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true), // to be refused for what they are
+            false => arg,
+        };
+        let command = Self::command().mut_subcommands(|command| command.mut_args(negative));
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+}
+
+/// A mistake on the command line in one line; `None` for help and version, which are none.
+pub fn mistake(error: &clap::Error) -> Option<String> {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return None;
+    }
+    let text = error.render().to_string();
+    let parts = text.trim().split("\n\n").map(|part| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        words.join(" ")
+    });
+    Some(parts.collect::<Vec<_>>().join("; "))
 }
 
 /// What to do.

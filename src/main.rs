@@ -1,16 +1,27 @@
 //! Parses the command line, runs the command, prints the error and chooses the exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use repaint::cli::Cli;
+use repaint::cli::{Cli, mistake};
 use repaint::commands::{self, Interrupted};
 
 fn main() -> ExitCode {
-    let Err(error) = commands::run(&Cli::parse().command) else {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => match mistake(&error) {
+            Some(words) => {
+                let _ = writeln!(std::io::stderr(), "{words}");
+                return ExitCode::from(2);
+            }
+            None => error.exit(),
+        },
+    };
+    let Err(error) = commands::run(&cli.command) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!(
+    let _ = writeln!(
+        std::io::stderr(),
         "{}{error:#}",
         if error.is::<Interrupted>() {
             ""

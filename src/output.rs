@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempPath;
 
 /// What to do when a file of the output's name exists.
@@ -66,7 +66,10 @@ impl Output {
         }
         let temporary = builder
             .tempfile_in(folder)
-            .with_context(|| format!("could not write to folder `{}`", folder.display()))?
+            .map_err(|error| {
+                let (folder, reason) = (folder.display(), error.kind());
+                anyhow!("could not write to folder `{folder}` ({reason}): choose another one")
+            })?
             .into_temp_path();
         Ok(Self {
             place: place.to_path_buf(),

@@ -30,10 +30,7 @@ fn assert_refused(folder: &Path, args: &[&str], words: &[&str]) {
         matches!(code, Some(1 | 2)),
         "{args:?}: exit {code:?}: {said}"
     );
-    // clap follows its line with the usage and a pointer to --help; our own errors are one line
-    if code == Some(1) {
-        assert_eq!(said.trim_end().lines().count(), 1, "{args:?}: {said}");
-    }
+    assert_eq!(said.trim_end().lines().count(), 1, "{args:?}: {said}");
     assert!(said.starts_with("error: "), "{args:?}: {said}");
     assert!(!said.contains("panicked"), "{args:?}: {said}");
     for word in words {
@@ -122,9 +119,14 @@ fn a_text_file_is_no_film() {
 }
 
 #[test]
-fn a_film_cut_short_is_refused_when_nothing_of_it_can_be_read() {
+fn a_film_cut_short_is_refused() {
     let folder = playground();
     // the index of this file is at its front: cut in the middle it still plays, cut in the index not
+    assert_refused(
+        folder.path(),
+        &["video", "half.mp4", "out.mp4"],
+        &["half.mp4", "cut off", "get the whole file"],
+    );
     let clip = std::fs::read(folder.path().join("half.mp4")).expect("readable");
     std::fs::write(folder.path().join("stub.mp4"), &clip[..600]).expect("written");
     assert_refused(
@@ -151,7 +153,7 @@ fn an_output_that_cannot_be_written_is_named() {
     assert_refused(
         folder.path(),
         &["video", "clip.mp4", "/proc/out.mp4"],
-        &["/proc"],
+        &["/proc", "choose another"],
     );
 }
 
@@ -210,6 +212,9 @@ fn a_strength_above_one_is_refused() {
     assert_refused(folder.path(), &args, &["--strength", "2", "0 to 1"]);
     let args = ["image", "picture.png", "-o", "out.png", "--strength", "NaN"];
     assert_refused(folder.path(), &args, &["--strength", "NaN"]);
+    let args = ["video", "clip.mp4", "out.mp4", "--strength", "-1"];
+    assert_refused(folder.path(), &args, &["--strength", "-1", "0 to 1"]);
+    assert_refused(folder.path(), &["video", "clip.mp4"], &["OUTPUT", "--help"]);
 }
 
 #[test]
@@ -247,4 +252,23 @@ fn cuda_without_a_card_says_so() {
         return;
     }
     assert_refused(folder.path(), &args, &["cuda"]);
+}
+
+/// Everything that is said goes to a reader that has gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_has_gone_ends_no_work() {
+    let folder = playground();
+    let (reader, gone) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let said = gone.try_clone().expect("a pipe");
+    let status = Command::new(env!("CARGO_BIN_EXE_repaint"))
+        .args(["image", "picture.png", "text.mp4", "-o", "painted"])
+        .current_dir(folder.path())
+        .stdout(gone)
+        .stderr(said)
+        .status()
+        .expect("the program starts");
+    assert_eq!(status.code(), Some(1), "one of the two is no picture");
+    assert!(folder.path().join("painted/picture.png").is_file());
 }

@@ -464,6 +464,20 @@ fn a_camera_that_falls_silent_is_reported_and_goes_on() {
 }
 
 #[test]
+fn without_a_window_a_silent_camera_is_told_in_the_terminal() {
+    let studio = studio();
+    let folder = studio.path();
+    std::fs::remove_file(folder.join("clip.mp4")).expect("removed");
+    let ticks: Vec<i64> = (0..25).chain(75..150).collect(); // silent from 1 s to 3 s
+    write_clip(&folder.join("clip.mp4"), &ticks);
+    let args = ["--headless", "--record", "a.mp4", "--duration", "4"];
+    let (output, said) = run(&mut webcam(folder, &args));
+    assert!(output.status.success(), "{said}");
+    let told = said.contains("the camera sends nothing\nthe camera is back\n");
+    assert!(told, "{said}");
+}
+
+#[test]
 fn headless_records_as_many_frames_as_asked_with_their_times() {
     let studio = studio();
     let folder = studio.path();
@@ -503,6 +517,14 @@ fn what_cannot_work_is_refused_in_one_line() {
     );
     let taken = ["--headless", "--record", "clip.mp4"];
     assert_refused(&mut webcam(folder, &taken), &["clip.mp4", "--overwrite"]);
+    let input = ["--headless", "--record", "clip.mp4", "--overwrite"];
+    assert_refused(&mut webcam(folder, &input), &["clip.mp4", "input"]);
+    let figures = ["--headless", "--record", "a.mp4", "--stats", "clip.mp4"];
+    assert_refused(&mut webcam(folder, &figures), &["clip.mp4", "--overwrite"]);
+    let same = ["--headless", "--record", "a.mp4", "--stats", "a.mp4"];
+    assert_refused(&mut webcam(folder, &same), &["a.mp4", "two files"]);
+    let lost = ["--stats", "a.json"];
+    assert_refused(&mut webcam(folder, &lost), &["no display"]);
     let ending = ["--headless", "--record", "a.gif"];
     assert_refused(&mut webcam(folder, &ending), &["a.gif", ".mp4"]);
     let left: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -97,7 +97,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         layers: shortest(&layers),
     };
     if args.json {
-        println!("{}", serde_json::to_string(&figures)?);
+        say!("{}", serde_json::to_string(&figures)?);
     } else {
         print(&figures);
     }
@@ -138,21 +138,27 @@ impl Engine {
 fn print(figures: &Figures) {
     let [a, b, c] = figures.channels;
     let [width, height] = figures.size;
-    println!(
+    say!(
         "{}, {} threads: {a},{b},{c} channels at {width}x{height}, {} runs",
-        figures.engine, figures.threads, figures.runs
+        figures.engine,
+        figures.threads,
+        figures.runs
     );
     if let Some(difference) = figures.largest_difference {
-        println!("largest difference from the reference: {difference}/255");
+        say!("largest difference from the reference: {difference}/255");
     }
-    println!(
+    say!(
         "median {:.2} ms, p95 {:.2} ms, min {:.2} ms: {:.1} frames/s, {:.0} GFLOP/s (direct count)",
-        figures.median_ms, figures.p95_ms, figures.min_ms, figures.fps, figures.gflops
+        figures.median_ms,
+        figures.p95_ms,
+        figures.min_ms,
+        figures.fps,
+        figures.gflops
     );
     let sum: f64 = figures.layers.iter().map(|layer| layer.1).sum();
     for (name, time) in &figures.layers {
         let share = 100.0 * time / sum;
-        println!("  {name:12} {time:8.3} ms {share:5.1} %");
+        say!("  {name:12} {time:8.3} ms {share:5.1} %");
     }
 }
 

@@ -49,7 +49,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     };
     let found = evaluate(&model, &exam, &frames, &mut |event| {
         if let Event::Remark(text) = event {
-            eprintln!("{text}");
+            remark!("{text}");
         }
     })?;
     match args.json {
@@ -70,21 +70,21 @@ fn print_json(model: &str, found: &Evaluation, frames: usize) {
     if let Some(flicker) = found.clip {
         object["clip"] = json!({ "frames": frames, "flicker": flicker });
     }
-    println!("{object}");
+    say!("{object}");
 }
 
 fn print_table(found: &Evaluation, frames: usize) {
     let photos = &found.photos;
-    println!("{:<10} {:>8}  ON", "FIGURE", "VALUE");
+    say!("{:<10} {:>8}  ON", "FIGURE", "VALUE");
     for (name, value) in [
         ("content", photos.content),
         ("style", photos.style),
         ("flicker", photos.flicker),
     ] {
-        println!("{name:<10} {value:>8.4}  {} photos", photos.photos);
+        say!("{name:<10} {value:>8.4}  {} photos", photos.photos);
     }
     if let Some(flicker) = found.clip {
-        println!(
+        say!(
             "{:<10} {flicker:>8.4}  {frames} frames of the clip",
             "flicker"
         );

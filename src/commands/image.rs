@@ -40,7 +40,7 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
             return Err(Interrupted(format!("{painted} of {total} pictures painted")).into());
         }
         if let Err(error) = paint(input, place, &mut painter, &args.paint) {
-            eprintln!("{error:#}");
+            remark!("{error:#}");
             bad.push(input.display().to_string());
         }
     }
@@ -131,7 +131,7 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
         .with_context(|| format!("could not paint `{}`", input.display()))?;
     picture::write(place, &painting, existing(args.overwrite))?;
     let (width, height) = (painting.width, painting.height);
-    println!("{}: {width}x{height}", place.display());
+    say!("{}: {width}x{height}", place.display());
     Ok(())
 }
 

@@ -1,5 +1,21 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
+/// Prints a line of results. A reader that has gone (`| head`) is no reason to end the work.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout().lock(), $($words)*);
+    }};
+}
+
+/// Prints a remark, as [`say`] prints results.
+macro_rules! remark {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr().lock(), $($words)*);
+    }};
+}
+
 pub mod bench;
 mod checks;
 mod eval;

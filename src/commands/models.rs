@@ -70,11 +70,11 @@ fn list() -> Result<()> {
                     false => place(&origin),
                 },
             ]),
-            Err(error) => eprintln!("{error:#}"),
+            Err(error) => remark!("{error:#}"),
         }
     }
     if rows.len() == 1 {
-        eprintln!("no models: make one with `repaint models import` or `repaint train`");
+        remark!("no models: make one with `repaint models import` or `repaint train`");
         return Ok(());
     }
     let mut columns = [0; 6];
@@ -88,7 +88,7 @@ fn list() -> Result<()> {
         let line: String = cells
             .map(|(cell, width)| format!("{cell:width$}  "))
             .collect();
-        println!("{}", line.trim_end());
+        say!("{}", line.trim_end());
     }
     Ok(())
 }
@@ -120,12 +120,12 @@ fn show(name: &str) -> Result<()> {
         ("made on", one_line(&about.date)),
     ];
     for (fact, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        println!("{fact:14}{value}");
+        say!("{fact:14}{value}");
     }
     if !about.recipe.is_empty() {
-        println!("recipe");
+        say!("recipe");
         for line in about.recipe.lines() {
-            println!("  {}", one_line(line));
+            say!("  {}", one_line(line));
         }
     }
     Ok(())
@@ -148,7 +148,7 @@ fn import(mut model: Model, output: Option<&Path>, existing: Existing) -> Result
         Some(path) => path.display().to_string(),
         None => model.metadata.name,
     };
-    eprintln!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
+    remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
     Ok(())
 }
 
@@ -156,7 +156,7 @@ fn write(model: &Model, place: &Path, precision: Precision, existing: Existing) 
     let file = Output::create(place, existing)?;
     file.fill(&model.to_bytes(precision)?)?;
     file.finish()?;
-    println!("{}", place.display());
+    say!("{}", place.display());
     Ok(())
 }
 
@@ -187,14 +187,14 @@ fn fetch_vgg19() -> Result<()> {
     });
     bar.finish_and_clear();
     match fetched? {
-        Fetched::AlreadyThere => eprintln!("VGG19 is there already; training finds it"),
-        Fetched::Downloaded => eprintln!("VGG19 is there; training finds it"),
+        Fetched::AlreadyThere => remark!("VGG19 is there already; training finds it"),
+        Fetched::Downloaded => remark!("VGG19 is there; training finds it"),
         Fetched::Part => {
             let kept = "what was downloaded is kept, the same command continues there";
             return Err(Interrupted(kept.to_string()).into());
         }
     }
-    println!("{}", place.display());
+    say!("{}", place.display());
     Ok(())
 }
 

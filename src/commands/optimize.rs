@@ -45,7 +45,7 @@ pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
     match end? {
         End::Finished(width, height) => {
             let seconds = start.elapsed().as_secs_f64();
-            println!("{output}: {width}x{height} in {seconds:.0} s");
+            say!("{output}: {width}x{height} in {seconds:.0} s");
             Ok(())
         }
         End::Stopped(Some(_)) => Err(Interrupted(format!(

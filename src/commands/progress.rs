@@ -66,7 +66,7 @@ impl Progress {
         let eta = FormattedDuration(Duration::from_secs(left as u64));
         let text = format!("{} {} ETA {eta}", position.name, position.words);
         if self.lines && position.line {
-            eprintln!("{text}");
+            remark!("{text}");
         }
         self.bar.set_length(position.all);
         self.bar.set_position(position.done);
@@ -80,12 +80,12 @@ impl Progress {
 
     /// Writes a line to stderr without disturbing the bar.
     pub fn remark(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| remark!("{text}"));
     }
 
     /// Writes a line to stdout without disturbing the bar.
     pub fn result(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| say!("{text}"));
     }
 
     /// Takes the bar away.

@@ -33,17 +33,17 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             skipped,
         } => {
             let settings = &job.settings;
-            println!(
+            say!(
                 "{}: {} steps in {seconds:.0} s ({:.2} images/s)",
                 job.output.display(),
                 settings.steps,
                 progress.speed() * settings.batch as f64
             );
             if let Some(validation) = validation {
-                println!("validation: {validation}");
+                say!("validation: {validation}");
             }
             if skipped > 0 {
-                println!("photos left out because they could not be read: {skipped}");
+                say!("photos left out because they could not be read: {skipped}");
             }
             Ok(())
         }

@@ -12,6 +12,7 @@ use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_pai
 use crate::cli::VideoArgs;
 use crate::media::decode::{Decoder, VideoInfo};
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
+use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
 
@@ -29,6 +30,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let mut painter = open_painter(&args.paint)?;
     painter.set_steadiness(args.film.steady);
     let mut decoder = Decoder::open(input, args.paint.size)?;
+    ensure_whole(input)?;
     let settings = EncodeSettings {
         codec: args.codec.clone(),
         crf: args.crf,
@@ -43,7 +45,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         source,
     )?;
     for remark in encoder.remarks() {
-        eprintln!("{}: {remark}", input.display());
+        remark!("{}: {remark}", input.display());
     }
     let mut progress = Progress::new(&info);
     let report = pipeline::run(
@@ -55,7 +57,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     )?;
     progress.bar.finish_and_clear();
     for remark in decoder.remarks() {
-        eprintln!("{}: {remark}", input.display());
+        remark!("{}: {remark}", input.display());
     }
     finish(encoder, &decoder, &report, place)
 }
@@ -80,7 +82,7 @@ fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) ->
         let kept = format!("{frames}{of} frames painted, `{name}` holds {seconds:.1} s");
         return Err(Interrupted(kept).into());
     }
-    println!(
+    say!(
         "{name}: {frames} frames in {:.1} s, {:.1} fps",
         report.elapsed.as_secs_f64(),
         report.fps()
@@ -134,9 +136,9 @@ impl Progress {
         match self.total.filter(|&total| total >= frames) {
             Some(total) => {
                 let left = (total - frames) as f64 / fps;
-                eprintln!("{frames}/{total} frames, {fps:.1} fps, {left:.0} s left");
+                remark!("{frames}/{total} frames, {fps:.1} fps, {left:.0} s left");
             }
-            None => eprintln!("{frames} frames, {fps:.1} fps"),
+            None => remark!("{frames} frames, {fps:.1} fps"),
         }
     }
 }

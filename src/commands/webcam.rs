@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Interrupted, existing, open_backend};
+use super::checks::ensure_writable;
+use super::{Interrupted, ensure_not_input, existing, open_backend};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
 use crate::media::camera;
@@ -126,13 +127,17 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         true => args.frames, // no more than that is recorded, though the painter may be ahead
         false => None,
     };
+    let record = match device {
+        None if args.headless => Recording::wait_and_take,
+        _ => Recording::take, // windows and other programs do not wait for the encoder
+    };
     let mut artist = Artist::new(painter, spare, styles, style, shared, rate)?;
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),
         |picture| {
             if left != Some(0) {
-                pass_on(picture, &tape, device.as_ref());
+                pass_on(picture, &tape, record, device.as_ref());
                 if args.headless {
                     lock(&count).shown(picture.at, Instant::now());
                 }
@@ -155,9 +160,14 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
 }
 
 /// Hands a painting to the recording and the virtual camera, whichever there are.
-fn pass_on(picture: &Picture, tape: &show::Tape, device: Option<&Worker<Frame>>) {
+fn pass_on(
+    picture: &Picture,
+    tape: &show::Tape,
+    record: fn(&mut Recording, &Frame, Instant),
+    device: Option<&Worker<Frame>>,
+) {
     if let Some(recording) = lock(tape).as_mut() {
-        recording.take(&picture.painting, picture.at);
+        record(recording, &picture.painting, picture.at);
     }
     if let Some(device) = device {
         let mut frame = device.done().unwrap_or_default();
@@ -194,7 +204,15 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
         recorder::ensure_place(place, existing)?;
     }
     if let Some(place) = &args.stats {
-        write_whole(place, b"{}\n")?;
+        ensure_writable(place, args.paint.overwrite)?;
+        ensure!(
+            args.record.as_ref() != Some(place),
+            "`{}` cannot be both recording and figures: name two files",
+            place.display()
+        );
+    }
+    for output in [&args.record, &args.stats].into_iter().flatten() {
+        ensure_not_input(Path::new(&args.camera), output)?;
     }
     Ok(())
 }
@@ -221,15 +239,15 @@ fn open_window(camera: (usize, usize)) -> Result<Window> {
 fn list() -> Result<()> {
     let cameras = camera::list()?;
     if cameras.is_empty() {
-        eprintln!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
+        remark!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
     }
     for camera in cameras {
-        println!("{}: {}", camera.index, camera.name);
+        say!("{}: {}", camera.index, camera.name);
         for mode in &camera.modes {
-            println!("    {mode}");
+            say!("    {mode}");
         }
         if let Some(trouble) = &camera.trouble {
-            println!("    {trouble}");
+            say!("    {trouble}");
         }
     }
     Ok(())
@@ -244,7 +262,7 @@ fn report(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
         write_whole(place, text.as_bytes())?;
     }
     if args.headless && !outcome.interrupted {
-        println!("{}", summary(args, outcome));
+        say!("{}", summary(args, outcome));
     }
     Ok(())
 }

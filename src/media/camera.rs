@@ -245,7 +245,9 @@ fn open_best(index: &CameraIndex, wanted: Wanted) -> Result<nokhwa::Camera, Nokh
     modes.retain(|mode| wanted.format.is_none_or(|format| format.is(mode.format())));
     modes.sort_by(|a, b| distance(a, wanted).total_cmp(&distance(b, wanted)));
     modes.dedup();
-    let mut failure = NokhwaError::GeneralError("it offers no format that was asked for".into());
+    let mut failure = NokhwaError::GeneralError(
+        "it offers no such format, see --list, or leave out --camera-format".into(),
+    );
     for mode in modes.into_iter().take(ATTEMPTS) {
         let (kind, formats) = (RequestedFormatType::Exact(mode), [mode.format()]);
         let opened = attempt(index, RequestedFormat::with_formats(kind, &formats));

@@ -110,7 +110,10 @@ pub(super) fn explain(name: &str, error: &NokhwaError) -> String {
 }
 
 pub(super) fn one_line(error: &NokhwaError) -> String {
-    error.to_string().replace('\n', " ")
+    let words = error.to_string().replace('\n', " ");
+    words
+        .strip_prefix("Error: ")
+        .map_or(words.clone(), Into::into)
 }
 
 /// Sizes with formats and highest rate, largest first.

@@ -32,6 +32,8 @@ pub mod player;
 #[cfg(target_os = "linux")]
 mod v4l2;
 pub mod virtual_camera;
+#[cfg(feature = "video")]
+pub mod whole;
 #[cfg(feature = "webcam")]
 pub mod window;
 

@@ -65,9 +65,10 @@ pub fn read(path: &Path) -> Result<Frame> {
     let mut reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
         .with_context(|| format!("could not read picture `{name}`"))?;
+    let format = reader.format();
     ensure!(
         matches!(
-            reader.format(),
+            format,
             Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)
         ),
         "`{name}` is not a png, jpeg or webp picture: convert it to one of them"
@@ -85,6 +86,13 @@ pub fn read(path: &Path) -> Result<Frame> {
         "picture `{name}` is too large ({width}x{height}): scale it down to at most {MAX_SIDE} \
          pixels a side and 1 GiB"
     );
+    if format == Some(ImageFormat::Jpeg) {
+        let bytes = std::fs::read(path).with_context(broken)?;
+        ensure!(
+            jpeg_ends(&bytes),
+            "picture `{name}` is cut off: get the whole file"
+        );
+    }
     let orientation = decoder.orientation().with_context(broken)?;
     let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;
     picture.apply_orientation(orientation);
@@ -146,6 +154,24 @@ pub fn write(path: &Path, frame: &Frame, existing: Existing) -> Result<()> {
     output.finish()
 }
 
+/// Whether a JPEG file has its end mark, without which the decoder fills up with grey.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut at = 2; // after the mark of the beginning
+    while let Some(&[0xff, kind, high, low]) = bytes.get(at..at + 4) {
+        if kind == 0xff {
+            at += 1; // a filling byte
+            continue;
+        }
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if kind == 0xda {
+            // the pixels, in which no other mark looks like the end
+            let pixels = bytes.get(at..).unwrap_or_default();
+            return pixels.windows(2).any(|pair| pair == [0xff, 0xd9]);
+        }
+    }
+    at < bytes.len() // unusual, but not cut off: the decoder has the last word
+}
+
 /// RGB of RGBA pixels laid on white paper.
 fn over_white(rgba: &[u8]) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
@@ -201,6 +227,15 @@ mod tests {
         let bytes = std::fs::read(&path)?;
         std::fs::write(&path, &bytes[..bytes.len() / 2])?;
         assert!(read(&path).is_err());
+        let path = folder.path().join("a.jpg");
+        write(&path, &Frame::new(64, 64), Existing::Keep)?;
+        let bytes = std::fs::read(&path)?;
+        for length in [bytes.len() - 2, bytes.len() / 2, 40] {
+            std::fs::write(&path, &bytes[..length])?;
+            assert!(read(&path).is_err(), "{length} of {} bytes", bytes.len());
+        }
+        std::fs::write(&path, [&bytes, b"more".as_slice()].concat())?;
+        read(&path)?;
         Ok(())
     }
 

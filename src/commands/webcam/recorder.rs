@@ -135,8 +135,25 @@ impl Recording {
         self.missed
     }
 
-    /// Takes a painting of a frame taken at `at`; never waits.
+    /// Takes a painting of a frame taken at `at`. Never waits: one that the encoder is too slow for
+    /// is missed.
     pub fn take(&mut self, painting: &Frame, at: Instant) {
+        let message = self.message(painting, at);
+        if self.worker.offer(message) {
+            self.last = Some(at);
+        } else {
+            self.missed += 1;
+        }
+    }
+
+    /// As [`Recording::take`], but waits for the encoder and misses none.
+    pub fn wait_and_take(&mut self, painting: &Frame, at: Instant) {
+        let message = self.message(painting, at);
+        self.worker.send(message);
+        self.last = Some(at);
+    }
+
+    fn message(&mut self, painting: &Frame, at: Instant) -> Message {
         let mut frame = match self.worker.done() {
             Some(Message::Frame(frame, _)) => frame,
             _ => Frame::default(),
@@ -144,11 +161,7 @@ impl Recording {
         frame.shape_like(painting);
         frame.pixels.copy_from_slice(&painting.pixels);
         self.begun.get_or_insert(at);
-        if self.worker.offer(Message::Frame(frame, at)) {
-            self.last = Some(at);
-        } else {
-            self.missed += 1;
-        }
+        Message::Frame(frame, at)
     }
 
     /// Whether the encoder failed; [`Recording::finish`] says why.
@@ -264,6 +277,28 @@ mod tests {
         let taken = ticks(&burst, 30.0);
         let last = taken.iter().flatten().last();
         assert!(last.is_some_and(|&tick| tick <= 19), "{last:?}");
+    }
+
+    #[test]
+    fn who_waits_for_the_encoder_misses_nothing() -> Result<()> {
+        use crate::media::FrameSource;
+        use crate::media::decode::Decoder;
+
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().join("a.mp4");
+        let mut recording = Recording::begin(&place, Existing::Keep, (320, 240), (30, 1))?;
+        let (start, painting) = (Instant::now(), Frame::new(320, 240));
+        for i in 0..60 {
+            let at = start + Duration::from_secs_f64(f64::from(i) / 30.0);
+            recording.wait_and_take(&painting, at);
+        }
+        recording.end(start + Duration::from_secs(2)).finish()?;
+        let (mut decoder, mut frame, mut count) = (Decoder::open(&place, None)?, painting, 0);
+        while decoder.read(&mut frame)? {
+            count += 1;
+        }
+        assert_eq!(count, 60);
+        Ok(())
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub(super) struct Show {
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32),
     notice: Option<(String, Instant)>,
+    /// What was said last about the camera where there is no window.
+    trouble: Option<String>,
     current: Option<Picture>,
     title: String,
     missed: u64,
@@ -112,6 +114,7 @@ impl Show {
             snapshots: snapshots()?,
             numbers: (0, 0),
             notice: Some(("H: help".into(), now)),
+            trouble: None,
             current: None,
             title: String::new(),
             missed: 0,
@@ -310,7 +313,16 @@ impl Show {
         if live.captured() != self.captured.0 || controls.frozen {
             self.captured = (live.captured(), now);
         }
+        let silence = now - self.captured.1;
+        let trouble = match live.trouble() {
+            None if silence > SILENCE => Some("the camera sends nothing".to_string()),
+            trouble => trouble,
+        };
         let Some(window) = &mut self.window else {
+            if trouble != self.trouble {
+                remark!("{}", trouble.as_deref().unwrap_or("the camera is back"));
+                self.trouble = trouble;
+            }
             return Ok(());
         };
         let size = window.size();
@@ -324,7 +336,6 @@ impl Show {
             return Ok(());
         }
         self.drawn = Some((now, size, *controls));
-        let silence = now - self.captured.1;
         let notice = match (&self.notice, live.trouble()) {
             (_, Some(trouble)) => trouble,
             _ if silence > SILENCE => {
