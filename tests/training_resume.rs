@@ -160,7 +160,7 @@ fn a_stopped_training_leaves_its_state_and_goes_on_only_from_the_same() -> Resul
     assert!(!job.output.exists());
     let bytes = std::fs::read(&checkpoint)?;
     let found = tensors::File::open(&bytes)?.shapes();
-    for (name, shape) in Network::new([8, 16, 32]).tensors() {
+    for (name, shape) in Network::new([8, 16, 32]).with_memory().tensors() {
         for part in ["", "adam.first.", "adam.second."] {
             assert_eq!(found[&format!("{part}{name}")], shape);
         }
