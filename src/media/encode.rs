@@ -27,7 +27,8 @@ pub struct EncodeSettings {
     pub codec: Option<String>,
     /// Constant quality, 0 (best) to 63.
     pub crf: u8,
-    /// The encoder's preset, for encoders that have presets.
+    /// The encoder's preset, for encoders that have presets; a quick one for x264 and x265 when
+    /// `None`.
     pub preset: Option<String>,
 }
 

@@ -76,8 +76,8 @@ impl VideoEncoder {
         if has_crf {
             options.set("crf", &settings.crf.to_string());
         }
-        if let Some(preset) = &settings.preset {
-            choice::ensure_preset(&mut context, &codec, preset)?;
+        let preset = choice::preset(&mut context, &codec, settings)?;
+        if let Some(preset) = preset {
             options.set("preset", preset);
         }
         if codec.name() == "libvpx-vp9" {
@@ -127,7 +127,7 @@ impl VideoEncoder {
             (*context).color_range = range.into();
         }
         let encoder = video.open_as_with(codec, options).with_context(|| {
-            let preset = settings.preset.as_deref().unwrap_or("its default");
+            let preset = preset.unwrap_or("none");
             format!(
                 "encoder `{}` refuses {width}x{height} at crf {}, preset {preset}: try other \
                  settings or another --codec",

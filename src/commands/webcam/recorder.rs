@@ -20,9 +20,6 @@ use crate::scale::Scaler;
 /// slow.
 const QUEUE: usize = 8;
 
-/// Settings of the encoder: a quick preset, because painting needs the processor more.
-const PRESET: &str = "superfast";
-
 /// Frame rates above this are recorded at this one.
 const HIGHEST_RATE: f64 = 120.0;
 
@@ -78,13 +75,7 @@ impl Recording {
     ) -> Result<Self> {
         ensure_place(place, existing)?;
         let rate = nominal(rate);
-        let settings = EncodeSettings {
-            preset: match Container::of(place)? {
-                Container::WebM => None,
-                _ => Some(PRESET.into()),
-            },
-            ..EncodeSettings::default()
-        };
+        let settings = EncodeSettings::default();
         let info = VideoInfo::new(size.0, size.1, rate);
         let mut encoder = Some(Encoder::create(place, existing, &info, &settings, None)?);
         let mut grid = Grid {
