@@ -110,7 +110,7 @@ pub struct PaintArgs {
 #[derive(Args, Clone, Debug)]
 pub struct FilmArgs {
     /// How steady the painting is: 0 paints every frame for itself, 1 holds on to the last painting
-    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = fraction)]
+    #[arg(long, value_name = "0..1", default_value_t = crate::steady::USUAL, value_parser = fraction)]
     pub steady: f32,
 }
 

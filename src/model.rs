@@ -24,10 +24,37 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAX_FILE: u64 = 256 << 20;
 
 /// The models inside the program: name and file.
-const BUILT_IN: &[(&str, &[u8])] = &[(
-    "starry_night",
-    include_bytes!("../weights/starry_night.safetensors"),
-)];
+const BUILT_IN: &[(&str, &[u8])] = &[
+    (
+        "starry_night",
+        include_bytes!("../weights/starry_night.safetensors"),
+    ),
+    (
+        "great_wave",
+        include_bytes!("../weights/great_wave.safetensors"),
+    ),
+    (
+        "the_scream",
+        include_bytes!("../weights/the_scream.safetensors"),
+    ),
+    ("udnie", include_bytes!("../weights/udnie.safetensors")),
+    (
+        "composition_vii",
+        include_bytes!("../weights/composition_vii.safetensors"),
+    ),
+    (
+        "woman_with_hat",
+        include_bytes!("../weights/woman_with_hat.safetensors"),
+    ),
+    (
+        "delaunay_portrait",
+        include_bytes!("../weights/delaunay_portrait.safetensors"),
+    ),
+    (
+        "shipwreck",
+        include_bytes!("../weights/shipwreck.safetensors"),
+    ),
+];
 
 /// A trained network: its shape, its values and where it comes from.
 #[derive(Clone, Debug)]

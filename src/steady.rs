@@ -16,8 +16,16 @@ const TOLERANCE: f32 = 12.0;
 /// do not quite agree are averaged.
 const STAYS: f32 = 0.6;
 
+/// Steadiness where the user says nothing; networks with memory are trained for it.
+pub const USUAL: f32 = 0.5;
+
 /// Pixels that are mixed at once where all are valid, as nearly all are.
 const RUN: usize = 16;
+
+/// Part of the carried painting that stays at steadiness `amount`.
+pub fn stays(amount: f32) -> f32 {
+    amount * STAYS
+}
 
 /// What is remembered from one frame of a film to the next.
 #[derive(Default)]
@@ -68,7 +76,7 @@ impl Steadiness {
             return;
         }
         if self.last.pixels.len() == painting.pixels.len() {
-            let stays = (self.amount * STAYS * 256.0).round() as u16;
+            let stays = (stays(self.amount) * 256.0).round() as u16;
             let new = painting.pixels.chunks_mut(3 * RUN);
             let old = self.carried.pixels.chunks(3 * RUN);
             for ((new, old), valid) in new.zip(old).zip(self.carried.valid.chunks(RUN)) {

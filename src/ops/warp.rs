@@ -44,6 +44,22 @@ impl Field {
         })
     }
 
+    /// Where the pixels come from when pictures moved by `first` are moved by this.
+    pub fn after(&self, first: &Self) -> Result<Self> {
+        let area = self.width * self.height;
+        let places = first.places.chunks_exact(area).enumerate();
+        let places = places.flat_map(|(picture, places)| {
+            self.taps(picture).map(move |taps| {
+                let mut sum = [0.0; 2];
+                for (index, weight) in taps.indices.iter().zip(taps.weights) {
+                    sum = [0, 1].map(|axis| sum[axis] + weight * places[*index][axis]);
+                }
+                sum
+            })
+        });
+        Self::new(self.batch, self.height, self.width, places.collect())
+    }
+
     /// 1 where the place lies inside the picture, else 0: one value for each pixel.
     pub fn inside(&self) -> Vec<f32> {
         let (right, bottom) = ((self.width - 1) as f32, (self.height - 1) as f32);
@@ -192,6 +208,25 @@ mod tests {
         }
         let inside = field.inside();
         assert_eq!((inside[0], inside[7], inside[13]), (0.0, 1.0, 0.0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_field_after_another_moves_as_both_in_turn() -> Result<()> {
+        let shift = |right: f32, down: f32| {
+            let place = |i: usize| [(i % 7) as f32 + right, (i / 7 % 5) as f32 + down];
+            Field::new(2, 5, 7, (0..70).map(place).collect()).map(Arc::new)
+        };
+        let x = Tensor::randn(0f32, 1.0, (2, 3, 5, 7), &Device::Cpu)?;
+        for (first, second) in [
+            (shift(2.0, 0.0)?, shift(-1.0, 1.0)?),
+            (field(), shift(1.0, -2.0)?),
+        ] {
+            let whole = Arc::new(second.after(&first)?);
+            let in_turn = warp(&warp(&x, &first)?, &second)?;
+            let difference = (warp(&x, &whole)? - in_turn)?.abs()?.flatten_all()?;
+            assert!(difference.max(0)?.to_scalar::<f32>()? < 1e-5);
+        }
         Ok(())
     }
 

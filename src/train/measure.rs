@@ -78,7 +78,7 @@ impl Flicker {
         painted: &Tensor,
     ) -> Result<()> {
         let mut random = ChaCha8Rng::seed_from_u64(u64::from(self.photos));
-        let moved = Moved::new(photo, &Motion::FRAME, &mut random)?;
+        let moved = Moved::new(photo, None, &Motion::FRAME, &mut random)?;
         let again = moved.paint(network, weights, painted)?;
         self.squares += moved.squared(painted, &again)?;
         self.photos += 1;

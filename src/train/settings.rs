@@ -67,7 +67,7 @@ impl Default for Settings {
             style_size: 384,
             style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
-            stability: 7.0, // 4 steadies little, 8 without more style loses the strokes
+            stability: 9.0, // 4 steadies little, 8 without more style loses the strokes
             learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
@@ -94,9 +94,9 @@ impl Settings {
     }
 
     /// The factor of the style loss. Steadiness draws paintings towards their photos; a style that is
-    /// to stay as strong at any `stability` has to draw harder: at 7 by a half.
+    /// to stay as strong at any `stability` has to draw harder: at 9 by a fifth.
     pub fn style_factor(&self) -> f64 {
-        self.style_weight * (1.0 + self.stability / 14.0)
+        self.style_weight * (1.0 + self.stability / 45.0)
     }
 
     /// The network to train.

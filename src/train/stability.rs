@@ -15,14 +15,17 @@ use rand_chacha::ChaCha8Rng;
 use super::Settings;
 use crate::network::Network;
 use crate::ops::{Field, transformer, warp};
+use crate::steady;
 
 /// Part of the steps without steadiness where training begins with random weights: a style has to be
 /// there before it can be steadied.
 const LATE: f64 = 0.3;
 
-/// A network with memory paints this many frames in turn, one more in each step, then begins anew:
-/// stills, second and third frames get the same share of the losses.
-const FRAMES: u32 = 3;
+/// A network with memory learns from a still in every third step, otherwise from the last of up to
+/// this many frames of motion: what it sees then is what it made of its own paintings, and small
+/// faults that add up from frame to frame are seen too.
+const FRAMES: u32 = 8;
+const STILLS: u32 = 3;
 
 /// Most rectangles of a picture in which a carried painting is hidden, as things are that come into
 /// view; their sides are at most this part of the picture's.
@@ -92,59 +95,109 @@ pub fn paint(
     settings: &Settings,
     step: u32,
 ) -> Result<Painted> {
-    let painted = transformer(network, weights, photos, None)?;
-    let mut last = Painted {
-        photos: photos.clone(),
-        painted,
-        difference: None,
-    };
     let early = f64::from(step) < LATE * f64::from(settings.steps) && settings.start.is_empty();
-    if early || settings.stability == 0.0 {
-        return Ok(last);
-    }
+    let still = early || settings.stability == 0.0;
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
     random.set_stream(STREAM + u64::from(step));
-    if !network.memory {
-        // The losses stay with the photos; what moves has only to follow.
-        let moved = Moved::new(photos, &Motion::TRAINING, &mut random)?;
-        let again = transformer(network, weights, &moved.photos, None)?;
-        last.difference = Some(moved.difference(&last.painted, &again)?);
-        return Ok(last);
-    }
-    for _ in 0..step % FRAMES {
-        let moved = Moved::new(&last.photos, &Motion::TRAINING, &mut random)?;
-        let seen = moved.seen(&mut random)?;
-        // The last painting is what it is: the next one has to follow it, not the other way round.
-        let before = last.painted.detach();
-        let carried = moved.carry(&before, &seen)?;
-        let painted = transformer(network, weights, &moved.photos, Some(&carried))?;
-        let difference = moved.difference_where(&before, &painted, &seen)?;
-        last = Painted {
-            difference: Some(match last.difference {
-                Some(sum) => (sum + difference)?,
-                None => difference,
-            }),
+    if still || !network.memory {
+        let painted = transformer(network, weights, photos, None)?;
+        let mut difference = None;
+        if !still {
+            // The losses stay with the photos; what moves has only to follow.
+            let moved = Moved::new(photos, None, &Motion::TRAINING, &mut random)?;
+            let again = transformer(network, weights, &moved.photos, None)?;
+            difference = Some(moved.difference(&painted, &again)?);
+        }
+        return Ok(Painted {
+            photos: photos.clone(),
             painted,
-            photos: moved.photos,
+            difference,
+        });
+    }
+    let frames = match step.is_multiple_of(STILLS) {
+        true => 0,
+        false => random.random_range(1..=FRAMES),
+    };
+    // The paintings before the last are what they are: the last one has to follow them, not the other
+    // way round.
+    let fixed: BTreeMap<String, Tensor> = weights
+        .iter()
+        .map(|(name, values)| (name.clone(), values.detach()))
+        .collect();
+    let weights_for = |frame| if frame == frames { weights } else { &fixed };
+    let mut last = Painted {
+        photos: photos.clone(),
+        painted: transformer(network, weights_for(0), photos, None)?,
+        difference: None,
+    };
+    let mut before: Option<Moved> = None;
+    for frame in 1..=frames {
+        let moved = Moved::new(photos, before.as_ref(), &Motion::TRAINING, &mut random)?;
+        let carried = moved.carry(&last.painted.detach(), &moved.seen(&mut random)?)?;
+        let input = Some(carried.input()?);
+        let painted = transformer(network, weights_for(frame), &moved.photos, input.as_ref())?;
+        last = Painted {
+            photos: moved.photos.clone(),
+            difference: Some(carried.difference(&painted)?),
+            painted: carried.stay_in(&painted)?,
         };
+        before = Some(moved);
     }
     Ok(last)
+}
+
+/// Paintings of the photos, moved, where they can be seen.
+struct Carried {
+    pixels: Tensor, // (N, 3, H, W), 0..255, 0 where they cannot
+    seen: Tensor,   // (N, 1, H, W)
+}
+
+impl Carried {
+    /// What a network with memory sees of them: (N, [`CARRIED`], H, W).
+    ///
+    /// [`CARRIED`]: crate::network::CARRIED
+    fn input(&self) -> Result<Tensor> {
+        Ok(Tensor::cat(&[&(&self.pixels / 127.5)?, &self.seen], 1)?)
+    }
+
+    /// Mean absolute difference from `painted`, with pixels taken as 0..1.
+    fn difference(&self, painted: &Tensor) -> Result<Tensor> {
+        let difference = (painted.broadcast_mul(&self.seen)? - &self.pixels)?;
+        Ok((difference.abs()?.mean_all()? / 255.0)?)
+    }
+
+    /// `painted` as it is shown: some of the carried paintings stays in it.
+    fn stay_in(&self, painted: &Tensor) -> Result<Tensor> {
+        let towards = (&self.pixels - painted.broadcast_mul(&self.seen)?)?;
+        Ok((painted + (towards * f64::from(steady::stays(steady::USUAL)))?)?)
+    }
 }
 
 /// Photos as they look a moment later, and where everything went.
 pub struct Moved {
     /// The moved photos, of the shape of the photos, 0..255.
     pub photos: Tensor,
-    field: Arc<Field>,
-    inside: Tensor, // (N, 1, H, W)
+    field: Arc<Field>, // from the frame before
+    whole: Arc<Field>, // from the photos
+    inside: Tensor,    // (N, 1, H, W)
 }
 
 impl Moved {
-    /// Moves `photos` (N, 3, H, W) at random.
-    pub fn new(photos: &Tensor, motion: &Motion, random: &mut ChaCha8Rng) -> Result<Self> {
+    /// Moves `photos` (N, 3, H, W) at random, on from `before`. Every frame is made of the photos
+    /// themselves: moved again and again they would blur.
+    pub fn new(
+        photos: &Tensor,
+        before: Option<&Self>,
+        motion: &Motion,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Self> {
         let (batch, channels, height, width) = photos.dims4()?;
         let places = (0..batch).flat_map(|_| places(motion, height, width, random));
         let field = Arc::new(Field::new(batch, height, width, places.collect())?);
+        let whole = match before {
+            Some(before) => Arc::new(field.after(&before.whole)?),
+            None => Arc::clone(&field),
+        };
         let mut change = Vec::with_capacity(photos.elem_count());
         for _ in 0..batch {
             let noise = random.random_range(0.0..=motion.noise);
@@ -155,38 +208,29 @@ impl Moved {
         let device: &Device = photos.device();
         let change = Tensor::from_vec(change, photos.shape(), device)?;
         Ok(Self {
-            photos: (warp(photos, &field)? + change)?.clamp(0.0, 255.0)?,
+            photos: (warp(photos, &whole)? + change)?.clamp(0.0, 255.0)?,
             inside: Tensor::from_vec(field.inside(), (batch, 1, height, width), device)?,
             field,
+            whole,
         })
     }
 
     /// How far the painting of the moved photos is from the moved painting of the photos: both
     /// paintings, their mean absolute difference over what both show, with pixels taken as 0..1.
     pub fn difference(&self, painted: &Tensor, painted_moved: &Tensor) -> Result<Tensor> {
-        self.difference_where(painted, painted_moved, &self.inside)
-    }
-
-    /// The same, weighted by `seen` (N, 1, H, W).
-    fn difference_where(
-        &self,
-        painted: &Tensor,
-        painted_moved: &Tensor,
-        seen: &Tensor,
-    ) -> Result<Tensor> {
         let difference = (painted_moved - warp(painted, &self.field)?)?;
-        let visible = difference.abs()?.broadcast_mul(seen)?;
+        let visible = difference.abs()?.broadcast_mul(&self.inside)?;
         Ok((visible.mean_all()? / 255.0)?)
     }
 
-    /// What a network with memory sees of `painted`, the paintings of the photos: (N, [`CARRIED`], H,
-    /// W). `seen` (N, 1, H, W) says where.
-    ///
-    /// [`CARRIED`]: crate::network::CARRIED
-    fn carry(&self, painted: &Tensor, seen: &Tensor) -> Result<Tensor> {
+    /// Moves `painted`, the paintings of the photos (or of the frame before). `seen` (N, 1, H, W)
+    /// says where they can be seen.
+    fn carry(&self, painted: &Tensor, seen: &Tensor) -> Result<Carried> {
         let moved = warp(&painted.clamp(0.0, 255.0)?, &self.field)?;
-        let values = (moved.broadcast_mul(seen)? / 127.5)?;
-        Ok(Tensor::cat(&[&values, seen], 1)?)
+        Ok(Carried {
+            pixels: moved.broadcast_mul(seen)?,
+            seen: seen.clone(),
+        })
     }
 
     /// The moved photos' paintings by a network that has just painted the photos, 0..255.
@@ -197,7 +241,7 @@ impl Moved {
         painted: &Tensor,
     ) -> Result<Tensor> {
         let carried = match network.memory {
-            true => Some(self.carry(painted, &self.inside)?),
+            true => Some(self.carry(painted, &self.inside)?.input()?),
             false => None,
         };
         let again = transformer(network, weights, &self.photos, carried.as_ref())?;
@@ -319,7 +363,7 @@ mod tests {
             brightness: 0.0,
             ..Motion::TRAINING
         };
-        let moved = Moved::new(&photo, &motion, &mut random(1, 0))?;
+        let moved = Moved::new(&photo, None, &motion, &mut random(1, 0))?;
         let negative = |photo: &Tensor| photo.neg()? + 255.0;
         let steady = moved.squared(&negative(&photo)?, &negative(&moved.photos)?)?;
         assert!(steady < 1e-9, "{steady}");
@@ -338,21 +382,23 @@ mod tests {
     fn motions_follow_from_seed_and_step_and_are_as_large_as_said() -> Result<()> {
         let photo = photo()?;
         let values = |seed, step| {
-            let moved = Moved::new(&photo, &Motion::TRAINING, &mut random(seed, step))?;
+            let moved = Moved::new(&photo, None, &Motion::TRAINING, &mut random(seed, step))?;
             Ok::<_, anyhow::Error>(moved.photos.flatten_all()?.to_vec1::<f32>()?)
         };
         assert_eq!(values(1, 2)?, values(1, 2)?);
         assert_ne!(values(1, 2)?, values(1, 3)?);
         assert_ne!(values(1, 2)?, values(2, 2)?);
 
-        let moved = Moved::new(&photo, &STILL, &mut random(1, 2))?;
+        let moved = Moved::new(&photo, None, &STILL, &mut random(1, 2))?;
         assert!(moved.squared(&photo, &moved.photos)? < 1e-12);
         let noisy = Motion {
             noise: 4.0,
             ..STILL
         };
         let squares = (0..40)
-            .map(|step| Moved::new(&photo, &noisy, &mut random(1, step))?.squared(&photo, &photo))
+            .map(|step| {
+                Moved::new(&photo, None, &noisy, &mut random(1, step))?.squared(&photo, &photo)
+            })
             .collect::<Result<Vec<_>>>()?;
         assert!(
             squares.iter().all(|square| *square < 1e-12),
@@ -360,7 +406,7 @@ mod tests {
         );
         let differences = (0..40)
             .map(|step| {
-                let moved = Moved::new(&photo, &noisy, &mut random(1, step))?;
+                let moved = Moved::new(&photo, None, &noisy, &mut random(1, step))?;
                 moved.squared(&photo, &moved.photos)
             })
             .collect::<Result<Vec<_>>>()?;
