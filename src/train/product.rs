@@ -1,6 +1,7 @@
 //! What a training ends with: the model file and what it says of itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -15,7 +16,13 @@ pub fn write(
     weights: &BTreeMap<String, Tensor>,
     losses: Option<&Validation>,
 ) -> Result<()> {
-    let settings = &job.settings;
+    let mut settings = job.settings.clone();
+    let start = Path::new(&settings.start); // a place on this machine says nothing on others
+    settings.start = start
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let stem = job.output.file_stem().unwrap_or_default();
     let metadata = Metadata {
         name: stem.to_string_lossy().into_owned(),
