@@ -14,7 +14,7 @@ const TOLERANCE: f32 = 12.0;
 
 /// Part of the carried painting that stays at full steadiness. More would smear: two paintings that
 /// do not quite agree are averaged.
-const STAYS: f32 = 0.6;
+const STAYS: f32 = 0.8;
 
 /// Steadiness where the user says nothing; networks with memory are trained for it.
 pub const USUAL: f32 = 0.5;
