@@ -86,11 +86,6 @@ unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32])
     }
 }
 
-// SAFETY of the blocks below: the caller vouches for the memory.
-#[allow(
-    clippy::undocumented_unsafe_blocks,
-    reason = "one reason for all, above"
-)]
 impl Vector for [f32; LANES] {
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -99,16 +94,19 @@ impl Vector for [f32; LANES] {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for LANES values to read.
         unsafe { from.cast::<Self>().read() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for room for LANES values.
         unsafe { to.cast::<Self>().write(self) }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, count: usize, to: *mut f32) {
+        // SAFETY: the caller vouches for room for `count` values.
         unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&self[..count]);
     }
 
