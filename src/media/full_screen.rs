@@ -1,6 +1,8 @@
 //! Full screen for a window of minifb, which has no call for it: on X11 by asking the window
 //! manager, or where there is none by filling the screen. Elsewhere the desktop's own key does it.
 
+use std::ffi::c_ulong;
+
 use anyhow::{Result, bail};
 
 /// The place of a window on the screen: x, y, width, height.
@@ -14,16 +16,16 @@ pub(super) struct FullScreen {
 }
 
 impl FullScreen {
-    /// Makes the window fill the screen, or go back to where it was. Fails where there is no way
-    /// to it.
-    pub fn toggle(&mut self, window: &minifb::Window) -> Result<()> {
+    /// Makes the window, of which this is X11's number if it has one, fill the screen or go back to
+    /// where it was. Fails where there is no way to it.
+    pub fn toggle(&mut self, id: Option<c_ulong>) -> Result<()> {
         #[cfg(target_os = "linux")]
-        if let Some(id) = x11::id(window) {
+        if let Some(id) = id {
             self.before = x11::set(id, !self.full, self.before)?;
             self.full = !self.full;
             return Ok(());
         }
-        let _ = window;
+        let _ = id;
         bail!("full screen: use the key of your desktop for it")
     }
 }
@@ -33,26 +35,17 @@ mod x11 {
     use std::ffi::{CStr, c_long, c_ulong};
 
     use anyhow::{Result, anyhow, ensure};
-    use raw_window_handle::{HasWindowHandle, RawWindowHandle};
     use x11_dl::xlib::{self, Xlib};
 
     use super::Place;
-
-    /// X11's number of the window, if it is one of X11's.
-    pub fn id(window: &minifb::Window) -> Option<xlib::Window> {
-        match window.window_handle().ok()?.as_raw() {
-            RawWindowHandle::Xlib(handle) => Some(handle.window),
-            _ => None,
-        }
-    }
 
     /// Fills the screen with the window, or puts it back to `before`. Returns where it was, if the
     /// program itself has to put it back.
     pub fn set(window: xlib::Window, full: bool, before: Option<Place>) -> Result<Option<Place>> {
         let x = Xlib::open().map_err(|error| anyhow!("could not load Xlib: {error}"))?;
         // SAFETY: Xlib was loaded by its own names and signatures. The display is checked, used by
-        // this thread alone and closed once; the window is live, as its owner is borrowed by the
-        // caller of `toggle`; the other arguments live through the calls that they go to.
+        // this thread alone and closed once; the window is live, as its owner calls
+        // `toggle`; the other arguments live through the calls that they go to.
         unsafe {
             let display = (x.XOpenDisplay)(std::ptr::null());
             ensure!(!display.is_null(), "no X11 display for full screen");
