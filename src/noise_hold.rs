@@ -3,11 +3,19 @@
 //! Networks turn the noise of a camera into strokes that swim; a picture that holds still is
 //! painted the same again. It costs one pass over the pixels and leaves edges sharp.
 
+use rayon::prelude::*;
+
 use crate::frame::Frame;
 
 /// Frames after which a held pixel takes its new value anyway, each pixel at its own time, so that
 /// slow changes of light leave no ghosts.
-const LONGEST: u64 = 32;
+const LONGEST: usize = 32;
+
+/// Pixels that are left alone at once where none of them changed by more than noise.
+const RUN: usize = 16;
+
+/// Rows that one task looks at: some 20 us of work.
+const BAND: usize = 32;
 
 /// Holds back the noise of a sequence of frames.
 #[derive(Default)]
@@ -16,35 +24,56 @@ pub struct NoiseHold {
 }
 
 impl NoiseHold {
-    /// Replaces pixels of `frame` by those shown last where no channel differs by more than
-    /// `tolerance` (of 255). A frame of another size, or a tolerance of 0, begins anew.
-    pub fn apply(&mut self, frame: &mut Frame, tolerance: u8) {
-        if tolerance == 0 || (frame.width, frame.height) != (self.held.width, self.held.height) {
-            self.held.shape_like(frame);
+    /// Takes the next frame: pixels keep the value they have in [`NoiseHold::held`] where no channel
+    /// differs by more than `tolerance` (of 255). A frame of another size, or a tolerance of 0,
+    /// begins anew. The work is shared among the threads of the current pool.
+    pub fn take(&mut self, frame: &Frame, tolerance: u8) {
+        let begins = (frame.width, frame.height) != (self.held.width, self.held.height);
+        self.held.shape_like(frame);
+        if tolerance == 0 || begins {
             self.held.pixels.copy_from_slice(&frame.pixels);
             return;
         }
-        let index = frame.index;
-        let width = frame.width;
-        let rows = frame.pixels.chunks_exact_mut(width * 3);
-        for (y, (row, held)) in rows
-            .zip(self.held.pixels.chunks_exact_mut(width * 3))
-            .enumerate()
-        {
-            // Every row lets go of one column in LONGEST, another one in each frame and row.
-            let due = (index.wrapping_add(y as u64 * 7) % LONGEST) as usize;
-            let pixels = row.chunks_exact_mut(3).zip(held.chunks_exact_mut(3));
-            for (x, (pixel, held)) in pixels.enumerate() {
-                let quiet = (pixel[0].abs_diff(held[0]) <= tolerance)
-                    & (pixel[1].abs_diff(held[1]) <= tolerance)
-                    & (pixel[2].abs_diff(held[2]) <= tolerance);
-                if quiet && x % LONGEST as usize != due {
-                    pixel.copy_from_slice(held);
-                } else {
-                    held.copy_from_slice(pixel);
-                }
+        let line = frame.width * 3;
+        let bands = self.held.pixels.par_chunks_mut(line * BAND).enumerate();
+        bands.for_each(|(band, pixels)| {
+            for (row, held) in pixels.chunks_exact_mut(line).enumerate() {
+                let y = band * BAND + row;
+                // Every row lets go of one column in LONGEST, another one in each frame and row.
+                let due = (frame.index.wrapping_add(y as u64 * 7) % LONGEST as u64) as usize;
+                hold(held, &frame.pixels[y * line..][..line], tolerance, due);
+            }
+        });
+    }
+
+    /// The last frame without its noise.
+    pub fn held(&self) -> &Frame {
+        &self.held
+    }
+}
+
+/// One row; the column `due` and those LONGEST after it take their new values anyway.
+fn hold(held: &mut [u8], new: &[u8], tolerance: u8, due: usize) {
+    for (held, new) in held.chunks_mut(3 * RUN).zip(new.chunks(3 * RUN)) {
+        let mut farthest = 0;
+        for (held, new) in held.iter().zip(new) {
+            farthest = farthest.max(held.abs_diff(*new));
+        }
+        if farthest <= tolerance {
+            continue;
+        }
+        for (held, new) in held.chunks_exact_mut(3).zip(new.chunks_exact(3)) {
+            let quiet = (new[0].abs_diff(held[0]) <= tolerance)
+                & (new[1].abs_diff(held[1]) <= tolerance)
+                & (new[2].abs_diff(held[2]) <= tolerance);
+            if !quiet {
+                held.copy_from_slice(new);
             }
         }
+    }
+    let held = held.chunks_exact_mut(3).skip(due).step_by(LONGEST);
+    for (held, new) in held.zip(new.chunks_exact(3).skip(due).step_by(LONGEST)) {
+        held.copy_from_slice(new);
     }
 }
 
@@ -62,34 +91,33 @@ mod tests {
     #[test]
     fn noise_is_held_and_motion_passes() {
         let mut hold = NoiseHold::default();
-        hold.apply(&mut flat(0, 100), 6);
+        hold.take(&flat(0, 100), 6);
         let mut noisy = flat(1, 106);
         noisy.pixels[..3].copy_from_slice(&[106, 120, 106]);
-        hold.apply(&mut noisy, 6);
-        assert_eq!(noisy.pixels[..3], [106, 120, 106], "motion");
-        let held = noisy.pixels.iter().filter(|&&v| v == 100).count();
-        assert!(held > noisy.pixels.len() * 9 / 10, "{held} values held");
+        hold.take(&noisy, 6);
+        let pixels = &hold.held().pixels;
+        assert_eq!(pixels[..3], [106, 120, 106], "motion");
+        assert_eq!(pixels[6..9], [100; 3], "beside what moves");
+        let held = pixels.iter().filter(|&&v| v == 100).count();
+        assert!(held > pixels.len() * 9 / 10, "{held} values held");
+        assert_eq!((hold.held().index, hold.held().width), (1, 64));
     }
 
     #[test]
     fn a_slow_change_arrives_within_a_second() {
         let mut hold = NoiseHold::default();
-        hold.apply(&mut flat(0, 100), 6);
-        let mut frame = Frame::default();
-        for index in 1..=LONGEST {
-            frame = flat(index, 104);
-            hold.apply(&mut frame, 6);
+        hold.take(&flat(0, 100), 6);
+        for index in 1..=LONGEST as u64 {
+            hold.take(&flat(index, 104), 6);
         }
-        assert!(hold.held.pixels.iter().all(|&v| v == 104));
-        assert_eq!(frame.width, 64);
+        assert!(hold.held().pixels.iter().all(|&v| v == 104));
     }
 
     #[test]
-    fn tolerance_zero_changes_nothing() {
+    fn tolerance_zero_holds_nothing() {
         let mut hold = NoiseHold::default();
-        hold.apply(&mut flat(0, 100), 6);
-        let mut frame = flat(1, 101);
-        hold.apply(&mut frame, 0);
-        assert_eq!(frame, flat(1, 101));
+        hold.take(&flat(0, 100), 6);
+        hold.take(&flat(1, 101), 0);
+        assert_eq!(hold.held(), &flat(1, 101));
     }
 }

@@ -5,6 +5,8 @@
 //! turns it into strokes that swim), a network with memory is shown its last painting carried along
 //! the motion, and some of that stays, which helps models without memory too.
 
+use rayon::prelude::*;
+
 use crate::flow::Tracker;
 use crate::frame::{Carried, Frame};
 use crate::noise_hold::NoiseHold;
@@ -22,6 +24,9 @@ pub const USUAL: f32 = 0.5;
 /// Pixels that are mixed at once where all are valid, as nearly all are.
 const RUN: usize = 16;
 
+/// Pixels that one task mixes: some 20 us of work.
+const SHARE: usize = 1 << 14;
+
 /// Part of the carried painting that stays at steadiness `amount`.
 pub fn stays(amount: f32) -> f32 {
     amount * STAYS
@@ -32,7 +37,6 @@ pub fn stays(amount: f32) -> f32 {
 pub struct Steadiness {
     amount: f32,
     hold: NoiseHold,
-    held: Frame,
     tracker: Tracker,
     carried: Carried,
     /// The last painting; empty when there is none.
@@ -57,17 +61,15 @@ impl Steadiness {
             self.reset();
             return (input, None);
         }
-        self.held.shape_like(input);
-        self.held.pixels.copy_from_slice(&input.pixels);
         let tolerance = (self.amount * TOLERANCE).round() as u8;
-        self.hold.apply(&mut self.held, tolerance);
-        let goes_on = self.tracker.advance(input) && self.last.pixels.len() == input.pixels.len();
-        if !goes_on {
+        let (hold, tracker) = (&mut self.hold, &mut self.tracker);
+        let ((), tracked) = rayon::join(|| hold.take(input, tolerance), || tracker.advance(input));
+        if !tracked || self.last.pixels.len() != input.pixels.len() {
             self.last.pixels.clear();
-            return (&self.held, None);
+            return (self.hold.held(), None);
         }
         self.tracker.carry(&self.last, &mut self.carried);
-        (&self.held, Some(&self.carried))
+        (self.hold.held(), Some(&self.carried))
     }
 
     /// Leaves some of the last painting in the new one, and remembers it.
@@ -77,21 +79,30 @@ impl Steadiness {
         }
         if self.last.pixels.len() == painting.pixels.len() {
             let stays = (stays(self.amount) * 256.0).round() as u16;
-            let new = painting.pixels.chunks_mut(3 * RUN);
-            let old = self.carried.pixels.chunks(3 * RUN);
-            for ((new, old), valid) in new.zip(old).zip(self.carried.valid.chunks(RUN)) {
-                if valid.iter().all(|&valid| valid != 0) {
-                    mix(new, old, stays);
-                    continue;
-                }
-                let pixels = new.chunks_exact_mut(3).zip(old.chunks_exact(3));
-                for ((new, old), _) in pixels.zip(valid).filter(|(_, valid)| **valid != 0) {
-                    mix(new, old, stays);
-                }
-            }
+            let new = painting.pixels.par_chunks_mut(3 * SHARE);
+            let old = self.carried.pixels.par_chunks(3 * SHARE);
+            let valid = self.carried.valid.par_chunks(SHARE);
+            new.zip(old)
+                .zip(valid)
+                .for_each(|((new, old), valid)| mix_valid(new, old, valid, stays));
         }
         self.last.shape_like(painting);
         self.last.pixels.copy_from_slice(&painting.pixels);
+    }
+}
+
+/// Moves the pixels of `new` towards those of `old` that are valid.
+fn mix_valid(new: &mut [u8], old: &[u8], valid: &[u8], weight: u16) {
+    let pixels = new.chunks_mut(3 * RUN).zip(old.chunks(3 * RUN));
+    for ((new, old), valid) in pixels.zip(valid.chunks(RUN)) {
+        if valid.iter().all(|&valid| valid != 0) {
+            mix(new, old, weight);
+            continue;
+        }
+        let pixels = new.chunks_exact_mut(3).zip(old.chunks_exact(3));
+        for ((new, old), _) in pixels.zip(valid).filter(|(_, valid)| **valid != 0) {
+            mix(new, old, weight);
+        }
     }
 }
 

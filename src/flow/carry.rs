@@ -4,6 +4,8 @@
 //! neighbours are then contiguous and its weights constant, so that the compiler makes it SIMD.
 //! Places are whole numbers of 1/256 pixel, since conversions would cost as much as the pixels.
 
+use rayon::prelude::*;
+
 use super::search::Field;
 use crate::frame::{Carried, Frame};
 
@@ -12,6 +14,9 @@ const RUN: usize = 8;
 
 /// Rows that move as one: what a run costs besides its pixels is shared by them.
 const ROWS: usize = 2;
+
+/// Rows that one task moves: some 50 us of work at 640 pixels a row.
+const BAND: usize = 32;
 
 /// One pixel of a displacement, and the sum of weights.
 const ONE: i32 = 256;
@@ -47,11 +52,17 @@ struct Move {
 /// The start of a run that is cut by the rim or reaches beyond it.
 const OUTSIDE: usize = usize::MAX;
 
-/// Carries pictures; holds the memory that a row needs.
+/// Carries pictures; holds the memory that it needs.
 #[derive(Default)]
 pub struct Carrier {
     /// The middle of each run, and its end.
     runs: Vec<[Spot; 2]>,
+    bands: Vec<Band>,
+}
+
+/// What a task remembers of the rows it moves.
+#[derive(Default)]
+struct Band {
     /// Displacement and error between two rows of cells, in 1/256.
     across: Vec<i32>,
     down: Vec<i32>,
@@ -61,7 +72,8 @@ pub struct Carrier {
 
 impl Carrier {
     /// Fills `carried` with `painting` moved along `field`, whose cells have `size` pixels along a
-    /// side. Valid is what comes from inside the picture with an error of less than `limit`.
+    /// side. Valid is what comes from inside the picture with an error of less than `limit`. The
+    /// work is shared among the threads of the current pool.
     pub fn run(
         &mut self,
         painting: &Frame,
@@ -76,35 +88,60 @@ impl Carrier {
         self.runs.extend(
             starts.map(|x| [x + RUN / 2, x + RUN].map(|x| Spot::new(x, size, field.width))),
         );
-        for line in [&mut self.across, &mut self.down, &mut self.error] {
-            line.resize(field.width, 0);
-        }
+        let bands = painting.height.div_ceil(BAND);
+        self.bands.resize_with(bands, Band::default);
         let limit = (limit * ONE as f32) as i32;
-        let pixels = carried.pixels.chunks_mut(ROWS * 3 * width);
-        let valid = carried.valid.chunks_mut(ROWS * width);
-        for (y, (pixels, valid)) in (0..).step_by(ROWS).zip(pixels.zip(valid)) {
-            let place = Spot::new(y + ROWS / 2, size, field.height);
-            mix(&field.across, place, size as f32, &mut self.across);
-            mix(&field.down, place, size as f32, &mut self.down);
-            mix(&field.error, place, 1.0, &mut self.error);
-            self.aim(painting, y);
-            self.judge(limit, &mut valid[..width]);
-            let (first, others) = valid.split_at_mut(width);
-            others
-                .chunks_exact_mut(width)
-                .for_each(|row| row.copy_from_slice(first));
-            for (row, pixels) in pixels.chunks_exact_mut(3 * width).enumerate() {
-                self.blend(painting, row, pixels);
-            }
-            self.blend_rim(painting, pixels, valid);
+        let pixels = carried.pixels.par_chunks_mut(BAND * 3 * width);
+        let valid = carried.valid.par_chunks_mut(BAND * width);
+        let runs = &self.runs;
+        let bands = self.bands.par_iter_mut().enumerate();
+        bands
+            .zip(pixels.zip(valid))
+            .for_each(|((i, band), (pixels, valid))| {
+                for line in [&mut band.across, &mut band.down, &mut band.error] {
+                    line.resize(field.width, 0);
+                }
+                let pixels = pixels.chunks_mut(ROWS * 3 * width);
+                let valid = valid.chunks_mut(ROWS * width);
+                for (y, rows) in (i * BAND..).step_by(ROWS).zip(pixels.zip(valid)) {
+                    let place = Spot::new(y + ROWS / 2, size, field.height);
+                    mix(&field.across, place, size as f32, &mut band.across);
+                    mix(&field.down, place, size as f32, &mut band.down);
+                    mix(&field.error, place, 1.0, &mut band.error);
+                    band.carry(painting, runs, y, limit, rows);
+                }
+            });
+    }
+}
+
+impl Band {
+    /// Moves `ROWS` rows from `y` on: their pixels, and which of these are valid.
+    fn carry(
+        &mut self,
+        painting: &Frame,
+        runs: &[[Spot; 2]],
+        y: usize,
+        limit: i32,
+        (pixels, valid): (&mut [u8], &mut [u8]),
+    ) {
+        let width = painting.width;
+        self.aim(painting, runs, y);
+        self.judge(runs, limit, &mut valid[..width]);
+        let (first, others) = valid.split_at_mut(width);
+        others
+            .chunks_exact_mut(width)
+            .for_each(|row| row.copy_from_slice(first));
+        for (row, pixels) in pixels.chunks_exact_mut(3 * width).enumerate() {
+            self.blend(painting, row, pixels);
         }
+        self.blend_rim(painting, pixels, valid);
     }
 
     /// Finds where the runs of `ROWS` rows from `y` on come from.
-    fn aim(&mut self, painting: &Frame, y: usize) {
+    fn aim(&mut self, painting: &Frame, runs: &[[Spot; 2]], y: usize) {
         let (width, height) = (painting.width, painting.height);
         self.moves.clear();
-        let runs = self.runs.iter().enumerate();
+        let runs = runs.iter().enumerate();
         self.moves.extend(runs.map(|(i, &[middle, _])| {
             let x = (i * RUN) as i32 * ONE + between(&self.across, middle);
             let y = y as i32 * ONE + between(&self.down, middle);
@@ -124,9 +161,9 @@ impl Carrier {
     }
 
     /// Marks the pixels of a row; the error changes evenly from one end of a run to the other.
-    fn judge(&self, limit: i32, valid: &mut [u8]) {
+    fn judge(&self, runs: &[[Spot; 2]], limit: i32, valid: &mut [u8]) {
         let mut first = self.error[0];
-        for (&[_, end], valid) in self.runs.iter().zip(valid.chunks_mut(RUN)) {
+        for (&[_, end], valid) in runs.iter().zip(valid.chunks_mut(RUN)) {
             let last = between(&self.error, end);
             for (i, valid) in valid.iter_mut().enumerate() {
                 let parts = 2 * i as i32 + 1;
