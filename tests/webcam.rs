@@ -265,7 +265,7 @@ fn keys_switch_style_split_and_mirror_and_take_snapshots() {
     };
     let studio = studio();
     let folder = studio.path();
-    let app = App::start(&screen, folder, &["--stats", "stats.json"]);
+    let app = App::start(&screen, folder, &["--stats", "stats.json", "--size", "240"]);
     screen.wait_for(folder, "the red style", |shot| {
         is(at(shot, 320, 240), RED) && is(at(shot, 630, 470), RED)
     });

@@ -43,6 +43,9 @@ use styles::Styles;
 /// Short side of the painting where neither `--size` nor the camera make it smaller.
 const USUAL_SIDE: u32 = 480;
 
+/// Most frames a second that are held where `--fps` asks for no rate.
+const USUAL_RATE: f64 = 30.0;
+
 /// Longest and shortest width of the window when it opens, in pixels.
 const WINDOW_WIDTHS: (usize, usize) = (640, 1280);
 
@@ -74,6 +77,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let largest = (width.min(height) as u32).max(2);
     let side = args.paint.size.unwrap_or(USUAL_SIDE).min(largest);
     let ceiling = args.paint.size.unwrap_or(largest).min(largest);
+    let held_rate = held_rate(args, source.frame_rate());
     let shared = Arc::new(Mutex::new(Controls {
         style,
         strength: args.paint.strength,
@@ -82,15 +86,15 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         frozen: false,
         steadiness: args.film.steady,
         side,
-        automatic: args.fps.is_some(),
+        automatic: held_rate.is_some(),
         split: None,
         dragging: false,
         figures: true,
         help: false,
     }));
-    let rate = args.fps.map(|fps| {
+    let rate = held_rate.map(|fps| {
         let lowest = SMALLEST_SIDE.min(ceiling);
-        RateControl::new(fps.into(), side.max(lowest), ceiling)
+        RateControl::new(fps, side.max(lowest), ceiling)
     });
     let output_size = fitted((width, height), ceiling as usize);
     let frame_rate = match args.fps {
@@ -156,6 +160,19 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     match outcome.interrupted {
         true => Err(Interrupted(summary(args, &outcome)).into()),
         false => Ok(()),
+    }
+}
+
+/// Frames a second to hold by choosing the resolution: those asked for, else the camera's. A
+/// resolution that was asked for stays instead.
+fn held_rate(args: &WebcamArgs, (frames, seconds): (i32, i32)) -> Option<f64> {
+    match (args.fps, args.paint.size) {
+        (Some(fps), _) => Some(fps.into()),
+        (None, Some(_)) => None,
+        (None, None) if frames > 0 && seconds > 0 => {
+            Some((f64::from(frames) / f64::from(seconds)).min(USUAL_RATE))
+        }
+        (None, None) => Some(USUAL_RATE),
     }
 }
 
