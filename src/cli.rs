@@ -331,6 +331,7 @@ fn channels(text: &str) -> Result<[usize; 3], String> {
     numbers.try_into().map_err(|_| wrong())
 }
 
+/// At most 2^26 pixels: twice an 8K frame, for which a medium network takes up to 4 GiB.
 fn size(text: &str) -> Result<(usize, usize), String> {
     let side = |text: &str| match text.parse() {
         Ok(side @ 1..=32768) => Some(side),
@@ -338,7 +339,10 @@ fn size(text: &str) -> Result<(usize, usize), String> {
     };
     text.split_once('x')
         .and_then(|(width, height)| Some((side(width)?, side(height)?)))
-        .ok_or_else(|| "expected a size from 1x1 to 32768x32768, such as 640x480".to_string())
+        .filter(|(width, height)| width * height <= 1 << 26)
+        .ok_or_else(|| {
+            "expected a size such as 640x480, of at most 8192x8192 pixels in all".to_string()
+        })
 }
 
 fn fraction(text: &str) -> Result<f32, String> {

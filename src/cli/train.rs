@@ -32,7 +32,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub batch: Option<u32>,
     /// Side of the square cut from each photograph, in pixels
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
     pub crop: Option<u32>,
     /// Weight of the style against the content
     #[arg(long, value_name = "X")]

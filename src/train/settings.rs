@@ -140,7 +140,7 @@ impl Settings {
         };
         within("steps", self.steps as usize, 1, u32::MAX as usize)?;
         within("batch", self.batch, 1, 256)?;
-        within("crop", self.crop, 32, 2048)?;
+        within("crop", self.crop, 32, 1024)?;
         within("style_size", self.style_size, 32, 4096)?;
         ensure!(
             self.crop.is_multiple_of(Network::MULTIPLE),
