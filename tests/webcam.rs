@@ -352,6 +352,7 @@ fn keys_switch_style_split_and_mirror_and_take_snapshots() {
     ] {
         assert!(number(&figures, name) > 0.0, "{figures}");
     }
+    assert_eq!(number(&figures, "mean_side"), 240.0, "{figures}");
 }
 
 #[test]

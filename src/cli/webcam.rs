@@ -26,7 +26,7 @@ pub struct WebcamArgs {
     #[command(flatten)]
     pub film: FilmArgs,
     /// Frames a second to hold, by choosing the resolution of the painting, at most --size; without
-    /// either the camera's rate is held, at most 30
+    /// either the camera's rate is held, at most 30, by at most halving the side
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
     pub fps: Option<u32>,
     /// Exchange left and right, like a mirror

@@ -40,7 +40,8 @@ use show::{Outcome, Settings, Show, lock};
 use stats::Stats;
 use styles::Styles;
 
-/// Short side of the painting where neither `--size` nor the camera make it smaller.
+/// Short side of the painting where neither `--size` nor the camera make it smaller. To hold a rate
+/// that nobody asked for, at most half of it is given up.
 const USUAL_SIDE: u32 = 480;
 
 /// Most frames a second that are held where `--fps` asks for no rate.
@@ -92,10 +93,11 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         figures: true,
         help: false,
     }));
-    let rate = held_rate.map(|fps| {
-        let lowest = SMALLEST_SIDE.min(ceiling);
-        RateControl::new(fps, side.max(lowest), ceiling)
-    });
+    let lowest = match args.fps {
+        Some(_) => SMALLEST_SIDE,
+        None => USUAL_SIDE / 2,
+    };
+    let rate = held_rate.map(|fps| RateControl::new(fps, side, lowest.min(ceiling)..=ceiling));
     let output_size = fitted((width, height), ceiling as usize);
     let frame_rate = match args.fps {
         Some(fps) => (fps as i32, 1),
@@ -143,7 +145,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
             if left != Some(0) {
                 pass_on(picture, &tape, record, device.as_ref());
                 if args.headless {
-                    lock(&count).shown(picture.at, Instant::now());
+                    lock(&count).shown(picture, Instant::now());
                 }
             }
             left = left.map(|left| left.saturating_sub(1));

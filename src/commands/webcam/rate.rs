@@ -3,9 +3,8 @@
 //! Down soon, because the picture stutters; up late and one step at a time, because nobody misses
 //! pixels for a few seconds. A step up that had to be taken back is tried again ever more seldom.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
-
-use super::controls::SMALLEST_SIDE;
 
 /// Part of the time between two frames that painting may take: the rest is for the window,
 /// capturing and encoding.
@@ -37,7 +36,8 @@ const NEWEST: f64 = 0.15;
 pub(super) struct RateControl {
     /// Seconds that painting may take.
     budget: f64,
-    largest: u32,
+    /// Short sides that it chooses from, in pixels.
+    sides: RangeInclusive<u32>,
     side: u32,
     mean: Option<f64>,
     slow_since: Option<Instant>,
@@ -47,12 +47,12 @@ pub(super) struct RateControl {
 }
 
 impl RateControl {
-    /// Aims at `fps` frames a second, beginning with `side` and never above `largest` pixels.
-    pub fn new(fps: f64, side: u32, largest: u32) -> Self {
+    /// Aims at `fps` frames a second with short sides among `sides`, beginning with `side`.
+    pub fn new(fps: f64, side: u32, sides: RangeInclusive<u32>) -> Self {
         Self {
             budget: BUDGET / fps,
-            largest,
-            side: side.min(largest),
+            side: side.clamp(*sides.start(), *sides.end()),
+            sides,
             mean: None,
             slow_since: None,
             fast_since: None,
@@ -75,7 +75,7 @@ impl RateControl {
         if mean > self.budget {
             self.fast_since = None;
             let since = *self.slow_since.get_or_insert(began);
-            if now - since >= DOWN_AFTER && self.side > SMALLEST_SIDE {
+            if now - since >= DOWN_AFTER && self.side > *self.sides.start() {
                 self.shrink(mean, now);
             }
             return;
@@ -104,12 +104,12 @@ impl RateControl {
         {
             self.up_after = (self.up_after * 2).min(LONGEST_WAIT);
         }
-        self.change(round(fitting.min(step)).max(SMALLEST_SIDE));
+        self.change(round(fitting.min(step)).max(*self.sides.start()));
     }
 
     fn larger(&self) -> u32 {
         let next = round(f64::from(self.side) / STEP).max(self.side + 4);
-        next.min(self.largest).max(self.side)
+        next.min(*self.sides.end()).max(self.side)
     }
 
     fn change(&mut self, side: u32) {
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_slow_machine_gets_a_smaller_picture_within_a_second_and_then_rest() {
-        let (mut control, mut now) = (RateControl::new(30.0, 480, 480), Instant::now());
+        let (mut control, mut now) = (RateControl::new(30.0, 480, 96..=480), Instant::now());
         simulate(&mut control, &mut now, 1.5, 400.0);
         let side = control.side();
         let took = f64::from(side).powi(2) * 400e-9;
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_gets_fast_again_gets_its_pixels_back_slowly() {
-        let (mut control, mut now) = (RateControl::new(30.0, 480, 480), Instant::now());
+        let (mut control, mut now) = (RateControl::new(30.0, 480, 96..=480), Instant::now());
         simulate(&mut control, &mut now, 2.0, 400.0);
         let low = control.side();
         let soon = simulate(&mut control, &mut now, 2.0, 50.0);
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn one_slow_frame_changes_nothing() {
-        let (mut control, mut now) = (RateControl::new(30.0, 480, 480), Instant::now());
+        let (mut control, mut now) = (RateControl::new(30.0, 480, 96..=480), Instant::now());
         simulate(&mut control, &mut now, 1.0, 50.0);
         control.painted(Duration::from_millis(60), now);
         let after = simulate(&mut control, &mut now, 1.0, 50.0);
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn the_picture_never_gets_smaller_than_can_be_recognised() {
-        let (mut control, mut now) = (RateControl::new(60.0, 480, 480), Instant::now());
+        let (mut control, mut now) = (RateControl::new(60.0, 480, 96..=480), Instant::now());
         simulate(&mut control, &mut now, 20.0, 100_000.0);
-        assert_eq!(control.side(), SMALLEST_SIDE);
+        assert_eq!(control.side(), 96);
     }
 }

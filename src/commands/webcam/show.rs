@@ -163,7 +163,7 @@ impl Show {
             match &self.current {
                 _ if controls.frozen => lock(&self.count).paused(now),
                 Some(picture) if fresh && self.window.is_some() => {
-                    lock(&self.count).shown(picture.at, now);
+                    lock(&self.count).shown(picture, now);
                 }
                 _ => {}
             }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::pipeline::live::Picture;
+
 /// Width of a latency bin, in milliseconds.
 const BIN_MS: f64 = 0.25;
 
@@ -17,6 +19,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(super) struct Stats {
     start: Instant,
     shown: u64,
+    /// Sum of the short sides of what was shown, in pixels.
+    sides: u64,
     last_shown: Option<Instant>,
     longest_gap: Duration,
     latencies: Vec<u32>,
@@ -56,6 +60,7 @@ pub(super) struct Figures {
     pub latency_p50_ms: f64,
     pub latency_p95_ms: f64,
     pub longest_gap_ms: f64,
+    pub mean_side: f64,
     pub seconds: f64,
 }
 
@@ -64,6 +69,7 @@ impl Stats {
         Self {
             start: now,
             shown: 0,
+            sides: 0,
             last_shown: None,
             longest_gap: Duration::ZERO,
             latencies: vec![0; BINS],
@@ -78,9 +84,11 @@ impl Stats {
         }
     }
 
-    /// A picture that was taken at `taken` is on the screen at `now`.
-    pub fn shown(&mut self, taken: Instant, now: Instant) {
-        let latency = now.saturating_duration_since(taken);
+    /// `picture` is on the screen at `now`.
+    pub fn shown(&mut self, picture: &Picture, now: Instant) {
+        let side = picture.painting.width.min(picture.painting.height);
+        self.sides += side as u64;
+        let latency = now.saturating_duration_since(picture.at);
         let ms = latency.as_secs_f64() * 1e3;
         self.slowest_ms = self.slowest_ms.max(ms);
         self.latencies[((ms / BIN_MS) as usize).min(BINS - 1)] += 1;
@@ -135,6 +143,7 @@ impl Stats {
             latency_p50_ms: self.percentile(0.5),
             latency_p95_ms: self.percentile(0.95),
             longest_gap_ms: self.longest_gap.as_secs_f64() * 1e3,
+            mean_side: self.sides as f64 / self.shown.max(1) as f64,
             seconds,
         }
     }
@@ -157,9 +166,18 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Frame;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    fn picture(at: Instant, side: usize) -> Picture {
+        Picture {
+            painting: Frame::new(side + 2, side),
+            at,
+            ..Picture::default()
+        }
     }
 
     #[test]
@@ -168,7 +186,8 @@ mod tests {
         let mut stats = Stats::new(start);
         for i in 0..=100u64 {
             let taken = start + ms(i * 20);
-            stats.shown(taken, taken + ms(if i < 90 { 10 } else { 50 }));
+            let shown = taken + ms(if i < 90 { 10 } else { 50 });
+            stats.shown(&picture(taken, if i == 0 { 4 } else { 8 }), shown);
         }
         let figures = stats.figures(120, 7, 0, start + ms(2010));
         assert!((figures.latency_p50_ms - 10.0).abs() <= BIN_MS);
@@ -176,15 +195,16 @@ mod tests {
         assert!((figures.longest_gap_ms - 60.0).abs() < 1e-3, "{figures:?}");
         assert!((figures.shown_fps - 50.5).abs() < 0.01, "{figures:?}");
         assert_eq!((figures.shown, figures.dropped), (101, 7));
+        assert!((figures.mean_side - (4.0 + 8.0 * 100.0) / 101.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_pause_is_no_gap() {
         let start = Instant::now();
         let mut stats = Stats::new(start);
-        stats.shown(start, start + ms(10));
+        stats.shown(&picture(start, 2), start + ms(10));
         stats.paused(start + ms(5000));
-        stats.shown(start + ms(5010), start + ms(5020));
+        stats.shown(&picture(start + ms(5010), 2), start + ms(5020));
         assert_eq!(
             stats.figures(2, 0, 0, start + ms(5020)).longest_gap_ms,
             20.0
@@ -196,6 +216,6 @@ mod tests {
         let start = Instant::now();
         let figures = Stats::new(start).figures(0, 0, 0, start + ms(1000));
         assert_eq!(figures.latency_p95_ms, 0.0);
-        assert_eq!(figures.shown_fps, 0.0);
+        assert_eq!((figures.shown_fps, figures.mean_side), (0.0, 0.0));
     }
 }
