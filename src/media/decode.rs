@@ -289,7 +289,7 @@ impl Decoder {
             matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
             full_range: ffmpeg::is_full_range(decoded.format(), decoded.color_range()),
         };
-        if (from.width, from.height) == (width, height) && planar::takes(&from) {
+        if (from.width, from.height) == (width, height) && planar::takes(decoded, &from) {
             return planar::to_rgb(decoded, &from, &mut self.rgb);
         }
         let scaler = match &mut self.scaler {
