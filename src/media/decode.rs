@@ -14,9 +14,9 @@ use av::format::stream::Disposition;
 use av::rescale;
 
 use super::FrameSource;
+use super::decode_planar as planar;
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout, Scaler};
-use super::planar;
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.

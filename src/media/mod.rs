@@ -9,6 +9,8 @@ mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
+mod decode_planar;
+#[cfg(feature = "video")]
 mod decode_turn;
 #[cfg(feature = "video")]
 pub mod encode;
@@ -27,8 +29,6 @@ mod ffmpeg;
 #[cfg(feature = "webcam")]
 mod full_screen;
 pub mod picture;
-#[cfg(feature = "video")]
-mod planar;
 #[cfg(feature = "video")]
 pub mod player;
 #[cfg(target_os = "linux")]

@@ -22,8 +22,8 @@ pub(super) fn takes(decoded: &av::frame::Video, from: &Layout) -> bool {
     planar && matrix(from.matrix).is_some() && (0..3).all(upright)
 }
 
-/// Converts `decoded`, a picture of the layout `from` that [`takes`] it, into `rgb`, which is made
-/// anew when it has another size.
+/// Converts `decoded`, a picture of the layout `from` for which [`takes`] is true, into `rgb`, which
+/// is made anew when it has another size.
 pub(super) fn to_rgb(
     decoded: &av::frame::Video,
     from: &Layout,
