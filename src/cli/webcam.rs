@@ -47,7 +47,7 @@ pub struct WebcamArgs {
     /// End after this time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<f64>,
-    /// Write frame rates, drops and latency to this file (JSON) at the end
+    /// Write frame rates, drops, latency and mean resolution to this file (JSON) at the end
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
     /// Folder for snapshots and recordings made by key; the current one when not given
