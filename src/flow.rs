@@ -2,8 +2,7 @@
 //!
 //! The motion is found by dense inverse search (Kroeger et al. 2016, "Fast Optical Flow using
 //! Dense Inverse Search") on the brightness of frames that are shrunk to some 20 000 cells, without
-//! the paper's variational refinement. The search is one thread's work; no memory is taken after the
-//! first two frames.
+//! the paper's variational refinement. No memory is taken after the first two frames.
 
 mod carry;
 mod pyramid;

@@ -1,5 +1,7 @@
 //! Dense inverse search on one plane of the pyramid: patches find their way, pixels follow them.
 
+use rayon::prelude::*;
+
 use super::pyramid::{PATCH, Plane};
 
 /// Distance between patches: half of a patch, so that a pixel lies in four of them.
@@ -25,11 +27,14 @@ pub struct Field {
     /// How far the brightness (0..255) of each pixel is from that of its place before.
     pub error: Vec<f32>,
     weights: Vec<f32>,
+    /// The motion of each patch.
+    motions: Vec<[f32; 2]>,
 }
 
 impl Field {
     /// Finds where the pixels of `present` are in `before`, beginning at twice the motion of
     /// `coarser` (Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", algorithm 1).
+    /// The rows of patches are shared among the threads of the current pool.
     pub fn search(&mut self, present: &Plane, before: &Plane, coarser: Option<&Field>) {
         (self.width, self.height) = (present.width, present.height);
         let area = self.width * self.height;
@@ -42,13 +47,25 @@ impl Field {
             values.clear();
             values.resize(area, 0.0);
         }
-        for y in origins(self.height) {
-            for x in origins(self.width) {
+        let columns = patches(self.width);
+        self.motions
+            .resize(columns * patches(self.height), [0.0; 2]);
+        let rows = self.motions.par_chunks_mut(columns).enumerate();
+        rows.for_each(|(row, motions)| {
+            let y = origin(row, self.height);
+            for (motion, x) in motions.iter_mut().zip(origins(self.width)) {
                 let start = coarser.map_or([0.0; 2], |coarser| coarser.doubled(x, y));
-                let motion = descend(present, before, x, y, start);
+                *motion = descend(present, before, x, y, start);
+            }
+        });
+        let motions = std::mem::take(&mut self.motions);
+        for (row, motions) in motions.chunks_exact(columns).enumerate() {
+            let y = origin(row, self.height);
+            for (&motion, x) in motions.iter().zip(origins(self.width)) {
                 self.spread(present, before, x, y, motion);
             }
         }
+        self.motions = motions;
         let sums = self
             .across
             .iter_mut()
@@ -111,8 +128,17 @@ impl Field {
 
 /// Where patches begin along a side of `length`; the last one touches the end.
 fn origins(length: usize) -> impl Iterator<Item = usize> {
-    let last = length - PATCH;
-    (0..last).step_by(STRIDE).chain([last])
+    (0..patches(length)).map(move |patch| origin(patch, length))
+}
+
+/// Patches along a side of `length`.
+fn patches(length: usize) -> usize {
+    (length - PATCH).div_ceil(STRIDE) + 1
+}
+
+/// Where one of them begins.
+fn origin(patch: usize, length: usize) -> usize {
+    (patch * STRIDE).min(length - PATCH)
 }
 
 /// Moves the patch of `present` at (x, y) from `start` to where `before` looks most alike: inverse

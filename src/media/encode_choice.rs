@@ -30,6 +30,10 @@ const PRESETS: [&str; 10] = [
 /// half the time of x264's own default, painting included, and 26 MB instead of 32.
 const QUICK_PRESET: &str = "superfast";
 
+/// Of x264 where the user names no preset. Arithmetic coding saves 8 % of the bytes of a painted film, for
+/// half as much again of the encoder's time: strokes are full of coefficients.
+pub(super) const QUICK_CODER: (&str, &str) = ("coder", "vlc");
+
 /// The encoder that the user named, or the usual one of the container.
 pub(super) fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Codec> {
     if let Some(name) = &settings.codec {

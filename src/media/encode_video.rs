@@ -80,6 +80,10 @@ impl VideoEncoder {
         if let Some(preset) = preset {
             options.set("preset", preset);
         }
+        if codec.name() == "libx264" && settings.preset.is_none() {
+            let (option, value) = choice::QUICK_CODER;
+            options.set(option, value);
+        }
         if codec.name() == "libvpx-vp9" {
             // Ten times faster than the default at nearly the same size.
             options.set("cpu-used", "4");
