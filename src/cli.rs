@@ -156,7 +156,8 @@ pub struct VideoArgs {
     /// Constant quality of the encoder, 0 (best) to 63; for H.264 18 is visually lossless
     #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u8).range(0..=63))]
     pub crf: u8,
-    /// Encoder preset, from ultrafast to veryslow; superfast for H.264 and H.265 when not given
+    /// Encoder preset, from ultrafast to veryslow; superfast for H.264 (without CABAC) and H.265
+    /// when not given
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
 }

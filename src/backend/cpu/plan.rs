@@ -95,7 +95,10 @@ impl Plan {
                 (&input.pixels, last),
                 &mut output.pixels,
             );
-            kernels::run(level, &step.job, &memory, team);
+            // Every other layer begins at the rows that the one before wrote last, which are still in
+            // the cache.
+            let backwards = index % 2 == 1;
+            kernels::run(level, &step.job, &memory, team, backwards);
             if let Some(norm) = &step.norm {
                 norm.merge(
                     &weights.layers[index],

@@ -112,7 +112,8 @@ impl Case {
         let weights = weights.values.values();
         let memory = Memory::new(values, scratch, weights, (&[], None), &mut []);
         let mut team = Team::new(2).unwrap();
-        kernels::run(self.level, &job, &memory, &mut team);
+        let backwards = self.width % 2 == 1;
+        kernels::run(self.level, &job, &memory, &mut team, backwards);
         let what = format!(
             "{:?}, {}, {}x{} in units of {rows}x{columns}",
             self.level, layer.name, self.width, self.height

@@ -246,8 +246,9 @@ pub(super) fn is_wide(level: Level) -> bool {
     level == Level::Avx512
 }
 
-/// Runs every unit of a job at a level that the CPU has, on the whole team.
-pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team) {
+/// Runs every unit of a job at a level that the CPU has, on the whole team; `backwards` from the last
+/// one to the first, with the same results.
+pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team, backwards: bool) {
     assert!(level <= Level::supported(), "the CPU lacks {level:?}");
     let (units, next) = (job.units(), AtomicUsize::new(0));
     team.run(&|worker| {
@@ -256,6 +257,7 @@ pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team) {
             if unit >= units {
                 break;
             }
+            let unit = if backwards { units - 1 - unit } else { unit };
             // SAFETY: the level was checked above; the counter gives each unit to one worker; the
             // plan lays out jobs and arena together.
             unsafe {
