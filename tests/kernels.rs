@@ -1,10 +1,10 @@
-//! Products and transformed convolutions against plain loops, at every level the CPU has.
+//! Convolutions and dot products against plain loops, at every level the CPU has.
 
 mod common;
 
 use common::assert_close;
-use repaint::kernels::{Epilogue, Level, Matrix, PackedRows, Padding, Rows, WinogradKernel};
-use repaint::kernels::{dots, gemm};
+use repaint::kernels::{DirectKernel, Epilogue, Geometry, Level, Padding, Rows, WinogradKernel};
+use repaint::kernels::{dots, dots_among};
 
 /// Values without a pattern that an index error could hide in.
 fn noise(count: usize, seed: u32) -> Vec<f32> {
@@ -18,64 +18,70 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
 }
 
 #[test]
-fn products_match_a_triple_loop_at_every_level() {
+fn direct_convolutions_match_a_plain_loop_at_every_level() {
     for level in Level::all_supported() {
-        for rows in [1, 3, 4, 6, 7, 8, 9, 17] {
-            for columns in [1, 7, 8, 15, 16, 17, 47, 48, 49, 97, 500] {
-                for depth in [1, 2, 255, 257, 600] {
-                    check_product(level, rows, columns, depth);
+        // Widths around those of registers, tiles and blocks.
+        for outputs in [1, 3, 4, 6, 7, 8, 9, 17] {
+            for width in [1, 7, 8, 15, 16, 17, 47, 48, 49, 97, 194] {
+                check_direct(
+                    level,
+                    outputs,
+                    &geometry((3, width), 5, (1, 1), Padding::Zero(0)),
+                );
+            }
+        }
+        // Channels that take one pass, just more, and several.
+        for channels in [1, 31, 32, 33, 70, 300] {
+            check_direct(
+                level,
+                7,
+                &geometry((9, 21), channels, (3, 1), Padding::Zero(1)),
+            );
+            check_direct(
+                level,
+                7,
+                &geometry((1, 21), channels, (1, 1), Padding::Zero(0)),
+            );
+        }
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 3), (9, 1)] {
+            for pad in [0, 1, kernel / 2, kernel - 1] {
+                let sizes = [(kernel, kernel), (13, 70), (40, 19), (31, 111)];
+                for (height, width) in sizes {
+                    let zeros = geometry((height, width), 4, (kernel, stride), Padding::Zero(pad));
+                    check_direct(level, 5, &zeros);
+                    if pad < height.min(width) {
+                        let padding = Padding::Reflect(pad);
+                        check_direct(level, 5, &Geometry { padding, ..zeros });
+                    }
                 }
             }
         }
     }
 }
 
-fn check_product(level: Level, rows: usize, columns: usize, depth: usize) {
-    const BATCH: usize = 2;
-    let left = noise(rows * depth, 1);
-    let right = noise(BATCH * depth * columns, 2);
-    let bias = noise(rows, 3);
-    let mut expected = vec![0.0; BATCH * rows * columns];
-    for batch in 0..BATCH {
-        for row in 0..rows {
-            for column in 0..columns {
-                let sum: f64 = (0..depth)
-                    .map(|k| {
-                        let right = right[(batch * depth + k) * columns + column];
-                        f64::from(left[row * depth + k]) * f64::from(right)
-                    })
-                    .sum();
-                expected[(batch * rows + row) * columns + column] = sum as f32 + bias[row];
-            }
-        }
+fn geometry(
+    (height, width): (usize, usize),
+    channels: usize,
+    (kernel, stride): (usize, usize),
+    padding: Padding,
+) -> Geometry {
+    Geometry {
+        channels,
+        height,
+        width,
+        kernel,
+        stride,
+        padding,
     }
-    let packed = PackedRows::new(level, &left, rows, depth);
-    let matrix = Matrix {
-        values: &right,
-        rows: depth,
-        columns,
-    };
-    let what = format!("{level:?} {rows}x{depth}x{columns}");
-    for relu in [false, true] {
-        let mut found = vec![f32::NAN; expected.len()];
-        let epilogue = Epilogue {
-            bias: Some(&bias),
-            relu,
-        };
-        gemm(&packed, &matrix, columns, epilogue, &mut found);
-        if relu {
-            expected
-                .iter_mut()
-                .for_each(|value| *value = value.max(0.0));
-        }
-        let scale = expected.iter().fold(1.0f32, |max, v| max.max(v.abs()));
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!(
-                (found - expected).abs() < 1e-5 * scale,
-                "{what}: {found} {expected}"
-            );
-        }
-    }
+}
+
+fn check_direct(level: Level, outputs: usize, geometry: &Geometry) {
+    let case = Case::new(outputs, geometry);
+    let size = geometry.kernel;
+    let kernel = DirectKernel::new(level, &case.weight, outputs, geometry.channels, size);
+    case.check(level, |epilogue, found| {
+        kernel.convolve(&case.input, Some(&case.gate), geometry, epilogue, found);
+    });
 }
 
 #[test]
@@ -83,7 +89,7 @@ fn dot_products_match_a_triple_loop_at_every_level() {
     const BATCH: usize = 2;
     const LINES: usize = 3;
     for level in Level::all_supported() {
-        for (left, right) in [(1, 1), (3, 5), (4, 6), (5, 13)] {
+        for (left, right) in [(1, 1), (3, 5), (4, 6), (5, 13), (19, 19)] {
             for length in [1, 7, 8, 15, 16, 17, 2500] {
                 let a = noise(left * BATCH * LINES * length, 1);
                 let b = noise(right * BATCH * LINES * length, 2);
@@ -116,6 +122,14 @@ fn dot_products_match_a_triple_loop_at_every_level() {
                                 * f64::from(b[row(right, i % right)]);
                         }
                     }
+                }
+                if left == right {
+                    let mut twice = vec![f32::NAN; left * left];
+                    let rows = rows(&a, &a_starts, left);
+                    dots_among(level, &rows, (BATCH, LINES, length), &mut twice);
+                    let mut found = vec![f32::NAN; left * left];
+                    dots(level, &rows, &rows, (BATCH, LINES, length), &mut found);
+                    assert_close("among", &twice, &found, 1e-6);
                 }
                 let expected: Vec<f32> = expected.iter().map(|value| *value as f32).collect();
                 for (found, expected) in found.iter().zip(&expected) {
@@ -170,60 +184,86 @@ fn transformed_convolutions_match_a_plain_loop_at_every_level() {
 fn check_transformed(
     level: Level,
     padding: Padding,
-    (height, width): (usize, usize),
+    size: (usize, usize),
     outputs: usize,
     channels: usize,
 ) {
-    const BATCH: usize = 2;
-    let pad = padding.size();
-    let (out_height, out_width) = (height + 2 * pad - 2, width + 2 * pad - 2);
-    let input = noise(BATCH * channels * height * width, 1);
-    let gate = noise(input.len(), 4);
-    let weight = noise(outputs * channels * 9, 2);
-    let bias = noise(outputs, 3);
-    let place = |position: usize, size: usize| match padding {
-        Padding::Zero(pad) => position.checked_sub(pad).filter(|at| *at < size),
-        Padding::Reflect(pad) if position < pad => Some(pad - position),
-        Padding::Reflect(pad) if position < pad + size => Some(position - pad),
-        Padding::Reflect(pad) => Some(2 * size + pad - 2 - position),
-    };
-    let mut expected = Vec::new();
-    for (batch, output) in (0..BATCH).flat_map(|b| (0..outputs).map(move |o| (b, o))) {
-        for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
-            let mut sum = f64::from(bias[output]);
-            for (channel, tap) in (0..channels).flat_map(|c| (0..9).map(move |tap| (c, tap))) {
-                if let (Some(y), Some(x)) = (place(y + tap / 3, height), place(x + tap % 3, width))
-                {
-                    let at = ((batch * channels + channel) * height + y) * width + x;
-                    let value = if gate[at] > 0.0 { input[at] } else { 0.0 };
-                    sum += f64::from(value)
-                        * f64::from(weight[(output * channels + channel) * 9 + tap]);
-                }
-            }
-            expected.push(sum as f32);
-        }
-    }
-    let kernel = WinogradKernel::new(level, &weight, outputs, channels);
-    let what = format!("{level:?} {padding:?} {height}x{width} {channels} -> {outputs}");
-    for relu in [false, true] {
-        let mut found = vec![f32::NAN; expected.len()];
-        let epilogue = Epilogue {
-            bias: Some(&bias),
-            relu,
-        };
+    let geometry = geometry(size, channels, (3, 1), padding);
+    let case = Case::new(outputs, &geometry);
+    let kernel = WinogradKernel::new(level, &case.weight, outputs, channels);
+    case.check(level, |epilogue, found| {
         kernel.convolve(
-            &input,
-            Some(&gate),
-            (height, width),
+            &case.input,
+            Some(&case.gate),
+            size,
             padding,
             epilogue,
-            &mut found,
+            found,
         );
-        if relu {
-            expected
-                .iter_mut()
-                .for_each(|value| *value = value.max(0.0));
+    });
+}
+
+/// A convolution of two pictures and what a plain loop makes of them.
+struct Case {
+    what: String,
+    input: Vec<f32>,
+    gate: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    expected: Vec<f32>,
+}
+
+impl Case {
+    fn new(outputs: usize, g: &Geometry) -> Self {
+        const BATCH: usize = 2;
+        let (out_height, out_width) = g.output();
+        let area = g.kernel * g.kernel;
+        let input = noise(BATCH * g.channels * g.height * g.width, 1);
+        let gate = noise(input.len(), 4);
+        let weight = noise(outputs * g.channels * area, 2);
+        let bias = noise(outputs, 3);
+        let place = |position: usize, size: usize| match g.padding {
+            Padding::Zero(pad) => position.checked_sub(pad).filter(|at| *at < size),
+            Padding::Reflect(pad) if position < pad => Some(pad - position),
+            Padding::Reflect(pad) if position < pad + size => Some(position - pad),
+            Padding::Reflect(pad) => Some(2 * size + pad - 2 - position),
+        };
+        let mut expected = Vec::new();
+        for (batch, output) in (0..BATCH).flat_map(|b| (0..outputs).map(move |o| (b, o))) {
+            for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
+                let mut sum = f64::from(bias[output]);
+                for i in 0..g.channels * area {
+                    let (channel, ky, kx) = (i / area, i % area / g.kernel, i % g.kernel);
+                    let y = place(y * g.stride + ky, g.height);
+                    if let (Some(y), Some(x)) = (y, place(x * g.stride + kx, g.width)) {
+                        let at = ((batch * g.channels + channel) * g.height + y) * g.width + x;
+                        let value = if gate[at] > 0.0 { input[at] } else { 0.0 };
+                        let weight = weight[output * g.channels * area + i];
+                        sum += f64::from(value) * f64::from(weight);
+                    }
+                }
+                expected.push(sum as f32);
+            }
         }
-        assert_close(&what, &found, &expected, 1e-5);
+        Self {
+            what: format!("{g:?} -> {outputs}"),
+            input,
+            gate,
+            weight,
+            bias,
+            expected,
+        }
+    }
+
+    /// Compares what `convolve` makes, with and without ReLU.
+    fn check(&self, level: Level, convolve: impl Fn(Epilogue, &mut [f32])) {
+        for relu in [false, true] {
+            let mut found = vec![f32::NAN; self.expected.len()];
+            let bias = Some(self.bias.as_slice());
+            convolve(Epilogue { bias, relu }, &mut found);
+            let least = if relu { 0.0 } else { f32::NEG_INFINITY };
+            let expected: Vec<f32> = self.expected.iter().map(|value| value.max(least)).collect();
+            assert_close(&format!("{level:?} {}", self.what), &found, &expected, 1e-5);
+        }
     }
 }

@@ -4,8 +4,9 @@
 //! would fit layers of 8 channels better, but takes the last register and spills.
 
 use std::arch::x86_64::*;
+use std::array::from_fn;
 
-use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
+use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Avx2;
@@ -43,20 +44,24 @@ fn vectorize<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Sums of `R` rows of a left panel times `V` vectors of each right row.
 #[target_feature(enable = "avx2,fma")]
+#[inline]
 #[allow(
     clippy::needless_range_loop,
     reason = "constant indices keep the sums in registers"
 )]
-unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+unsafe fn product<const R: usize, const V: usize>(
+    rows: impl Iterator<Item = *const f32>,
+    mut a: *const f32,
+) -> [[__m256; V]; R] {
+    // SAFETY: the left panel holds a group for each row, each row `V` vectors.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); V]; R];
-        let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.depth {
+        for row in rows {
             let mut right = [_mm256_setzero_ps(); V];
             for v in 0..V {
-                right[v] = _mm256_load_ps(vector(b, v));
+                right[v] = _mm256_loadu_ps(vector(row, v));
             }
             for r in 0..R {
                 let left = _mm256_broadcastss_ps(_mm_load_ss(a.wrapping_add(r)));
@@ -65,8 +70,25 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
                 }
             }
             a = a.wrapping_add(Avx2::ROWS);
-            b = b.wrapping_add(Avx2::WIDTH);
         }
+        sums
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+    unsafe {
+        let mut sums: [[__m256; V]; R] = match t.right {
+            Right::Panel(depth) => {
+                product((0..depth).map(|k| t.b.wrapping_add(k * Avx2::WIDTH)), t.a)
+            }
+            Right::Rows(starts) => product(starts.iter().map(|at| t.b.wrapping_add(*at)), t.a),
+        };
         match t.start {
             Start::Zero => {}
             Start::Bias(bias) => {
@@ -101,41 +123,53 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
 }
 
 #[target_feature(enable = "avx2,fma")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
 unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32]) {
     // SAFETY: each row holds `lines` lines of `length` values; the mask keeps the last load inside.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); C]; R];
-        let rest = (t.length % 8) as i32;
+        let whole = t.length / 8 * 8;
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        let tail = _mm256_cmpgt_epi32(_mm256_set1_epi32(rest), lanes);
+        let tail = _mm256_cmpgt_epi32(_mm256_set1_epi32((t.length - whole) as i32), lanes);
         for line in 0..t.lines {
-            let (a_at, b_at) = (line * t.pitch.0, line * t.pitch.1);
-            for x in (0..t.length).step_by(8) {
-                let load = |at: *const f32| {
-                    if x + 8 <= t.length {
-                        _mm256_loadu_ps(at.wrapping_add(x))
-                    } else {
-                        _mm256_maskload_ps(at.wrapping_add(x), tail)
+            let a: [_; R] = from_fn(|r| t.a[r].wrapping_add(line * t.pitch.0));
+            let b: [_; C] = from_fn(|c| t.b[c].wrapping_add(line * t.pitch.1));
+            for x in (0..whole).step_by(8) {
+                let left = a.map(|a| _mm256_loadu_ps(a.wrapping_add(x)));
+                for c in 0..C {
+                    let right = _mm256_loadu_ps(b[c].wrapping_add(x));
+                    for r in 0..R {
+                        sums[r][c] = _mm256_fmadd_ps(left[r], right, sums[r][c]);
                     }
-                };
-                let mut left = [_mm256_setzero_ps(); R];
-                for (value, a) in left.iter_mut().zip(t.a) {
-                    *value = load(a.wrapping_add(a_at));
                 }
-                for (c, b) in t.b.iter().enumerate().take(C) {
-                    let right = load(b.wrapping_add(b_at));
-                    for (row, left) in sums.iter_mut().zip(left) {
-                        row[c] = _mm256_fmadd_ps(left, right, row[c]);
+            }
+            if whole < t.length {
+                let left = a.map(|a| _mm256_maskload_ps(a.wrapping_add(whole), tail));
+                for c in 0..C {
+                    let right = _mm256_maskload_ps(b[c].wrapping_add(whole), tail);
+                    for r in 0..R {
+                        sums[r][c] = _mm256_fmadd_ps(left[r], right, sums[r][c]);
                     }
                 }
             }
         }
-        for (r, row) in sums.iter().enumerate() {
-            for (c, sum) in row.iter().enumerate() {
-                let mut lanes = [0.0f32; 8];
-                _mm256_storeu_ps(lanes.as_mut_ptr(), *sum);
-                out[r * Avx2::DOT_COLUMNS + c] += lanes.iter().sum::<f32>();
-            }
+        for (out, row) in out.chunks_exact_mut(Avx2::DOT_COLUMNS).zip(sums) {
+            let mut four = [_mm256_setzero_ps(); Avx2::DOT_COLUMNS];
+            four[..C].copy_from_slice(&row);
+            let pairs = [
+                _mm256_hadd_ps(four[0], four[1]),
+                _mm256_hadd_ps(four[2], four[3]),
+            ];
+            let halves = _mm256_hadd_ps(pairs[0], pairs[1]);
+            let high = _mm256_extractf128_ps::<1>(halves);
+            let sum = _mm_add_ps(_mm256_castps256_ps128(halves), high);
+            _mm_storeu_ps(
+                out.as_mut_ptr(),
+                _mm_add_ps(_mm_loadu_ps(out.as_ptr()), sum),
+            );
         }
     }
 }

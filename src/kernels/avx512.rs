@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
+use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Avx512;
@@ -43,20 +43,24 @@ fn vectorize<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Sums of `R` rows of a left panel times `V` vectors of each right row.
 #[target_feature(enable = "avx512f")]
+#[inline]
 #[allow(
     clippy::needless_range_loop,
     reason = "constant indices keep the sums in registers"
 )]
-unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+unsafe fn product<const R: usize, const V: usize>(
+    rows: impl Iterator<Item = *const f32>,
+    mut a: *const f32,
+) -> [[__m512; V]; R] {
+    // SAFETY: the left panel holds a group for each row, each row `V` vectors.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.depth {
+        for row in rows {
             let mut right = [_mm512_setzero_ps(); V];
             for v in 0..V {
-                right[v] = _mm512_load_ps(vector(b, v));
+                right[v] = _mm512_loadu_ps(vector(row, v));
             }
             for r in 0..R {
                 let left = _mm512_broadcastss_ps(_mm_load_ss(a.wrapping_add(r)));
@@ -65,8 +69,25 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
                 }
             }
             a = a.wrapping_add(Avx512::ROWS);
-            b = b.wrapping_add(Avx512::WIDTH);
         }
+        sums
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+    unsafe {
+        let mut sums: [[__m512; V]; R] = match t.right {
+            Right::Panel(depth) => {
+                product((0..depth).map(|k| t.b.wrapping_add(k * Avx512::WIDTH)), t.a)
+            }
+            Right::Rows(starts) => product(starts.iter().map(|at| t.b.wrapping_add(*at)), t.a),
+        };
         match t.start {
             Start::Zero => {}
             Start::Bias(bias) => {

@@ -1,14 +1,11 @@
-//! Convolution as products of matrices: patches of the picture are read as they are needed.
+//! What every convolution shares: sizes, padding, and the way back to picture and kernel.
 //!
-//! Forward: kernel (outputs x patch) * patches (patch x pixels). Backward to the picture, stride 1:
-//! the same with the turned kernel. Backward to the kernel: dot products of shifted rows.
-
-use std::ops::Range;
+//! Backward to the picture, stride 1: a convolution with the turned kernel. Backward to the kernel:
+//! dot products of shifted rows.
 
 use rayon::prelude::*;
 
 use super::dots::{Rows, dots};
-use super::gemm::PanelSource;
 use super::level::Level;
 
 /// What lies outside the picture.
@@ -91,129 +88,6 @@ impl Geometry {
     /// Values of a patch: channels x kernel height x kernel width.
     pub fn patch(&self) -> usize {
         self.channels * self.kernel * self.kernel
-    }
-}
-
-/// The patches of pictures as a right side: patch x output pixels, never in memory as a whole.
-pub struct Patches<'a> {
-    /// Batch x channels x height x width.
-    pub input: &'a [f32],
-    /// The sizes.
-    pub geometry: Geometry,
-}
-
-/// Neighbouring output pixels of one row.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    row: usize,
-    column: usize,
-    at: usize,
-    length: usize,
-}
-
-/// Most runs of a panel: one for each column.
-const MOST_RUNS: usize = 64;
-
-impl PanelSource for Patches<'_> {
-    #[inline(always)]
-    fn pack(
-        &self,
-        batch: usize,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        width: usize,
-        panel: &mut [f32],
-    ) {
-        let g = &self.geometry;
-        let output_width = g.output().1;
-        let mut runs = [Run::default(); MOST_RUNS];
-        let mut count = 0;
-        let mut pixel = columns.start;
-        while pixel < columns.end {
-            let (row, column) = (pixel / output_width, pixel % output_width);
-            let length = (output_width - column).min(columns.end - pixel);
-            runs[count] = Run {
-                row,
-                column,
-                at: pixel - columns.start,
-                length,
-            };
-            count += 1;
-            pixel += length;
-        }
-        let mut channel = rows.start / (g.kernel * g.kernel);
-        let mut ky = rows.start / g.kernel % g.kernel;
-        let mut kx = rows.start % g.kernel;
-        for line in panel.chunks_exact_mut(width).take(rows.len()) {
-            let plane = (batch * g.channels + channel) * g.height;
-            for run in &runs[..count] {
-                let to = &mut line[run.at..run.at + run.length];
-                match g.padding.place(run.row * g.stride + ky, g.height) {
-                    Some(y) => self.copy((plane + y) * g.width, run.column * g.stride + kx, to),
-                    None => to.fill(0.0),
-                }
-            }
-            kx += 1;
-            if kx == g.kernel {
-                (kx, ky) = (0, ky + 1);
-                if ky == g.kernel {
-                    (ky, channel) = (0, channel + 1);
-                }
-            }
-        }
-    }
-}
-
-impl Patches<'_> {
-    /// Copies the values that a row (whose first value is `row`) has from `position` on, counted
-    /// from the padding's first value.
-    #[inline(always)]
-    fn copy(&self, row: usize, position: usize, to: &mut [f32]) {
-        let g = &self.geometry;
-        let value = |position: usize| match g.padding.place(position, g.width) {
-            Some(x) => self.input[row + x],
-            None => 0.0,
-        };
-        if g.stride != 1 {
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = value(position + i * g.stride);
-            }
-            return;
-        }
-        // Copies the run in one piece with whatever lies beside the row, then mends its ends.
-        let length = to.len();
-        let pad = g.padding.size();
-        let from = (row + position)
-            .checked_sub(pad)
-            .and_then(|start| self.input.get(start..start + length));
-        let Some(from) = from else {
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = value(position + i);
-            }
-            return;
-        };
-        copy_run(to, from);
-        let before = pad.saturating_sub(position).min(length);
-        for (i, to) in to[..before].iter_mut().enumerate() {
-            *to = value(position + i);
-        }
-        let inside = (pad + g.width).saturating_sub(position).min(length);
-        for (i, to) in to.iter_mut().enumerate().skip(inside) {
-            *to = value(position + i);
-        }
-    }
-}
-
-/// `to = from`; the usual lengths as constants, which become a few vector moves.
-#[inline(always)]
-fn copy_run(to: &mut [f32], from: &[f32]) {
-    match to.len() {
-        48 => to[..48].copy_from_slice(&from[..48]),
-        24 => to[..24].copy_from_slice(&from[..24]),
-        16 => to[..16].copy_from_slice(&from[..16]),
-        12 => to[..12].copy_from_slice(&from[..12]),
-        8 => to[..8].copy_from_slice(&from[..8]),
-        _ => to.copy_from_slice(from),
     }
 }
 

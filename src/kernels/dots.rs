@@ -10,8 +10,11 @@ use super::level::{Level, WithKernel};
 use super::micro::{DotTile, Kernel};
 use super::share::Shared;
 
-/// Values of a row that are summed before moving on to other rows: 32 rows of 2048 fit L2.
-const BLOCK: usize = 2048;
+/// Values of a row that are summed before moving on to other rows.
+const BLOCK: usize = 384;
+
+/// Tiles of right rows that stay in L1 while the left rows pass by: 12 rows of a block are 18 KiB.
+const GROUP: usize = 3;
 
 /// Rows in memory. Each consists of `batch` x `lines` lines of contiguous values.
 pub struct Rows<'a> {
@@ -34,6 +37,29 @@ pub fn dots(
     shape: (usize, usize, usize),
     result: &mut [f32],
 ) {
+    product(level, left, right, shape, false, result);
+}
+
+/// Writes the dot products of all `rows` with one another, as [`dots`] does, but each only once.
+pub fn dots_among(level: Level, rows: &Rows, shape: (usize, usize, usize), result: &mut [f32]) {
+    product(level, rows, rows, shape, true, result);
+    let count = rows.starts.len();
+    for row in 1..count {
+        for column in 0..row {
+            result[row * count + column] = result[column * count + row];
+        }
+    }
+}
+
+/// Writes the dot products; of a `symmetric` result what lies below the diagonal need not be right.
+fn product(
+    level: Level,
+    left: &Rows,
+    right: &Rows,
+    shape: (usize, usize, usize),
+    symmetric: bool,
+    result: &mut [f32],
+) {
     assert_eq!(result.len(), left.starts.len() * right.starts.len());
     let (batch, lines, length) = shape;
     result.fill(0.0);
@@ -51,6 +77,7 @@ pub fn dots(
         batch,
         lines,
         length,
+        symmetric,
         result: Shared::new(result),
     });
 }
@@ -61,6 +88,7 @@ struct Dots<'a> {
     batch: usize,
     lines: usize,
     length: usize,
+    symmetric: bool,
     result: Shared,
 }
 
@@ -111,29 +139,40 @@ impl Dots<'_> {
             }
             pointers
         };
-        let columns = self.right.starts.len();
-        for column in (from..to).step_by(K::DOT_COLUMNS) {
-            let starts = &self.right.starts[column..(column + K::DOT_COLUMNS).min(to)];
-            let b = pointers(self.right, starts, block.offsets.1);
+        let group = GROUP * K::DOT_COLUMNS;
+        for first in (from..to).step_by(group) {
             for (i, rows) in self.left.starts.chunks(K::DOT_ROWS).enumerate() {
+                let row = i * K::DOT_ROWS;
                 let a = pointers(self.left, rows, block.offsets.0);
-                let tile = DotTile {
-                    a: &a[..rows.len()],
-                    b: &b[..starts.len()],
-                    lines: block.lines,
-                    length: block.length,
-                    pitch: (self.left.pitch, self.right.pitch),
-                };
-                let mut sums = [0.0f32; 64];
-                // SAFETY: the CPU has the kernel's instructions; `dots` checked the last row's end.
-                unsafe { K::dot_tile(&tile, &mut sums) };
-                for (r, sums) in sums.chunks(K::DOT_COLUMNS).take(rows.len()).enumerate() {
-                    let first = (i * K::DOT_ROWS + r) * columns + column;
-                    for (c, sum) in sums.iter().take(starts.len()).enumerate() {
-                        // SAFETY: inside the result, and these columns are this task's alone.
-                        unsafe { *self.result.at(first + c) += sum };
+                for column in (first..(first + group).min(to)).step_by(K::DOT_COLUMNS) {
+                    if self.symmetric && column + K::DOT_COLUMNS <= row {
+                        continue;
                     }
+                    let starts = &self.right.starts[column..(column + K::DOT_COLUMNS).min(to)];
+                    let b = pointers(self.right, starts, block.offsets.1);
+                    let tile = DotTile {
+                        a: &a[..rows.len()],
+                        b: &b[..starts.len()],
+                        lines: block.lines,
+                        length: block.length,
+                        pitch: (self.left.pitch, self.right.pitch),
+                    };
+                    self.tile::<K>(&tile, row, column);
                 }
+            }
+        }
+    }
+
+    /// Adds a tile's dot products to the result from `row` and `column` on.
+    fn tile<K: Kernel>(&self, tile: &DotTile, row: usize, column: usize) {
+        let mut sums = [0.0f32; 64];
+        // SAFETY: the CPU has the kernel's instructions; `product` checked the last row's end.
+        unsafe { K::dot_tile(tile, &mut sums) };
+        for (r, sums) in sums.chunks(K::DOT_COLUMNS).take(tile.a.len()).enumerate() {
+            let first = (row + r) * self.right.starts.len() + column;
+            for (c, sum) in sums.iter().take(tile.b.len()).enumerate() {
+                // SAFETY: inside the result, and these columns are this task's alone.
+                unsafe { *self.result.at(first + c) += sum };
             }
         }
     }

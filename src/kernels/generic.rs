@@ -1,6 +1,6 @@
 //! Register tiles in plain Rust, for every CPU: 4 x 8, which the compiler keeps in 8 registers of 4.
 
-use super::micro::{DotTile, Kernel, Start, Tile, Vector, dispatch};
+use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Generic;
@@ -28,19 +28,35 @@ impl Kernel for Generic {
     }
 }
 
+/// Sums of `R` rows of a left panel times one vector of each right row.
+#[inline(always)]
+unsafe fn product<const R: usize>(
+    rows: impl Iterator<Item = *const f32>,
+    a: *const f32,
+) -> [[f32; LANES]; R] {
+    let mut sums = [[0.0f32; LANES]; R];
+    for (k, right) in rows.enumerate() {
+        // SAFETY: the left panel holds a group for each row, each row a vector.
+        let (left, right) = unsafe {
+            let left = a.add(k * Generic::ROWS).cast::<[f32; R]>();
+            (left.read(), right.cast::<[f32; LANES]>().read())
+        };
+        for (row, left) in sums.iter_mut().zip(left) {
+            for (sum, right) in row.iter_mut().zip(right) {
+                *sum += left * right;
+            }
+        }
+    }
+    sums
+}
+
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
     // SAFETY: the panels hold `depth` groups, the result `R` rows of one vector.
     unsafe {
-        let mut sums = [[0.0f32; LANES]; R];
-        for k in 0..t.depth {
-            let right = t.b.add(k * LANES).cast::<[f32; LANES]>().read();
-            for (r, row) in sums.iter_mut().enumerate() {
-                let left = *t.a.add(k * Generic::ROWS + r);
-                for (sum, right) in row.iter_mut().zip(right) {
-                    *sum += left * right;
-                }
-            }
-        }
+        let mut sums: [[f32; LANES]; R] = match t.right {
+            Right::Panel(depth) => product((0..depth).map(|k| t.b.add(k * LANES)), t.a),
+            Right::Rows(starts) => product(starts.iter().map(|at| t.b.add(*at)), t.a),
+        };
         for (r, row) in sums.iter_mut().enumerate() {
             let start = match t.start {
                 Start::Zero => [0.0; LANES],

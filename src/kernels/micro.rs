@@ -13,14 +13,23 @@ pub(super) enum Start {
     Accumulate,
 }
 
-/// One register tile of a product of packed panels.
-pub(super) struct Tile {
-    /// Length of the sums.
-    pub depth: usize,
-    /// Left panel: `depth` groups of `Kernel::ROWS` values.
+/// How the rows of a product's right side lie in memory.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// A panel of this many groups of `Kernel::WIDTH` values.
+    Panel(usize),
+    /// Each row starts so many values behind the first value of all.
+    Rows(&'a [usize]),
+}
+
+/// One register tile of a product.
+pub(super) struct Tile<'a> {
+    /// Left panel: a group of `Kernel::ROWS` values for each row of the right side.
     pub a: *const f32,
-    /// Right panel: `depth` groups of `Kernel::WIDTH` values, aligned to a cache line.
+    /// First value of the right side.
     pub b: *const f32,
+    /// The rows of the right side, as many as the sums are long.
+    pub right: Right<'a>,
     /// First value of the result.
     pub c: *mut f32,
     /// Values from one row of the result to the next.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::convolution::Padding;
-use super::gemm::Epilogue;
+use super::direct::Epilogue;
 use super::micro::{Kernel, Vector};
 use super::share::Shared;
 use super::transforms::{self, OUTPUTS, POINTS};

@@ -9,9 +9,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::convolution::Padding;
-use super::gemm::Epilogue;
+use super::direct::Epilogue;
 use super::level::{Level, WithKernel};
-use super::micro::{Kernel, Start, Tile};
+use super::micro::{Kernel, Right, Start, Tile};
 use super::share::{Line, Shared, with_buffer};
 use super::tiles::{Grid, Pictures, Planes, Results, Scratch};
 use super::transforms::{self, POINTS};
@@ -165,7 +165,7 @@ impl WithKernel for Convolve<'_> {
     fn run<K: Kernel>(self) {
         let threads = rayon::current_num_threads();
         let panels = self.tiles.div_ceil(K::WIDTH);
-        if panels < 2 * threads && threads > 1 {
+        if panels < 5 * threads && threads > 1 {
             self.block::<K>(0..self.tiles, Spread::Shared);
             return;
         }
@@ -288,9 +288,9 @@ impl Convolve<'_> {
                 let c = point * memory.products.pitch + row * pitch + panel * K::WIDTH;
                 let lanes = (tiles - panel * K::WIDTH).min(K::WIDTH);
                 let tile = Tile {
-                    depth: channels,
                     a: a.as_ptr(),
                     b: memory.inputs.values.at(b),
+                    right: Right::Panel(channels),
                     c: memory.products.values.at(c),
                     pitch,
                     start: Start::Zero,

@@ -9,17 +9,21 @@ use rayon::prelude::*;
 use super::composed;
 use super::values::{keep_if, read, tensor_like, values};
 pub use crate::kernels::Padding;
-use crate::kernels::{Epilogue, Geometry, Level, PackedRows, Patches, WinogradKernel, gemm};
-use crate::kernels::{kernel_gradient, turn_kernel};
+use crate::kernels::{
+    DirectKernel, Epilogue, Geometry, Level, WinogradKernel, kernel_gradient, turn_kernel,
+};
 
 /// Channels on both sides from which on a 3x3 convolution with stride 1 goes through Winograd's
-/// transforms. With fewer than 32 they cost more than the multiplications they save; at 64, VGG19's
-/// shallowest layers, their rounding tips so many ReLUs and maxima that the first gradients of a
-/// training move by 1.2e-3 of full scale; from 128 on by less than 3e-4. Only with padding by
+/// transforms: with fewer they cost more than the multiplications they save. Only with padding by
 /// zeros, as VGG19 and every gradient have it: what goes through an instance norm is computed
 /// directly, since rounding in a plain area, where the deviation is 0, would be magnified 316 times
 /// (1 / sqrt(eps)).
-const WINOGRAD_CHANNELS: usize = 128;
+const WINOGRAD_CHANNELS: usize = 64;
+
+/// The same where a gradient will come back: at 64, VGG19's shallowest layers, the transforms'
+/// rounding tips so many ReLUs and maxima that the first gradients of a training move by 1.2e-3 of
+/// full scale; from 128 on by less than 3e-4.
+const TRACKED_WINOGRAD_CHANNELS: usize = 128;
 
 /// Settings of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,7 @@ fn convolution(
         geometry,
         outputs: weight.dim(0)?,
         relu: conv.relu,
+        tracked: [x, weight, &bias].iter().any(|tensor| tensor.track_op()),
         kernels: kernels.clone(),
     };
     x.contiguous()?
@@ -131,31 +136,35 @@ struct Convolution {
     geometry: Geometry,
     outputs: usize,
     relu: bool,
+    tracked: bool, // whether a gradient will come back
     kernels: Arc<Kernels>,
 }
 
 /// A kernel as the products want it, made when it is first needed.
 #[derive(Default)]
 struct Kernels {
-    forward: OnceLock<Kernel>,
+    tracked: OnceLock<Kernel>,
+    untracked: OnceLock<Kernel>,
     backward: OnceLock<Kernel>, // turned
 }
 
 enum Kernel {
-    Packed(PackedRows),
+    Direct(DirectKernel),
     Winograd(WinogradKernel),
 }
 
 impl Kernel {
-    fn new(weight: &[f32], outputs: usize, geometry: &Geometry) -> Self {
+    /// `least` is the number of channels that Winograd's transforms are for.
+    fn new(weight: &[f32], outputs: usize, geometry: &Geometry, least: usize) -> Self {
         let level = Level::detected();
         let channels = geometry.channels;
         let zeros = matches!(geometry.padding, Padding::Zero(_));
         let fits = geometry.kernel == 3 && geometry.stride == 1 && zeros;
-        if fits && channels.min(outputs) >= WINOGRAD_CHANNELS {
+        if fits && channels.min(outputs) >= least {
             Self::Winograd(WinogradKernel::new(level, weight, outputs, channels))
         } else {
-            Self::Packed(PackedRows::new(level, weight, outputs, geometry.patch()))
+            let size = geometry.kernel;
+            Self::Direct(DirectKernel::new(level, weight, outputs, channels, size))
         }
     }
 
@@ -173,14 +182,7 @@ impl Kernel {
         let batch = x.len() / (g.channels * g.height * g.width).max(1);
         let mut y = vec![0.0; batch * outputs * height * width];
         match self {
-            Self::Packed(left) => {
-                let x = gate.map_or(Cow::Borrowed(x), |gate| Cow::Owned(masked(x, gate)));
-                let patches = Patches {
-                    input: &x,
-                    geometry: g,
-                };
-                gemm(left, &patches, height * width, epilogue, &mut y);
-            }
+            Self::Direct(kernel) => kernel.convolve(x, gate, &g, epilogue, &mut y),
             Self::Winograd(kernel) => {
                 let size = (g.height, g.width);
                 kernel.convolve(x, gate, size, g.padding, epilogue, &mut y);
@@ -210,8 +212,11 @@ impl CustomOp3 for Convolution {
         };
         let weight = values(weight, weight_layout)?;
         let (outputs, geometry) = (self.outputs, &self.geometry);
-        let kernel = &self.kernels.forward;
-        let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry));
+        let (kernel, least) = match self.tracked {
+            true => (&self.kernels.tracked, TRACKED_WINOGRAD_CHANNELS),
+            false => (&self.kernels.untracked, WINOGRAD_CHANNELS),
+        };
+        let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry, least));
         let y = kernel.convolve(values(x, x_layout)?, None, outputs, geometry, epilogue);
         let (height, width) = self.geometry.output();
         let shape = (x_layout.dims()[0], self.outputs, height, width);
@@ -298,7 +303,7 @@ impl Convolution {
         };
         let kernel = self.kernels.backward.get_or_init(|| {
             let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
-            Kernel::new(&turned, g.channels, &back)
+            Kernel::new(&turned, g.channels, &back, WINOGRAD_CHANNELS)
         });
         let gradient = kernel.convolve(&upstream, gate, g.channels, &back, Epilogue::default());
         if matches!(g.padding, Padding::Zero(_)) || pad == 0 {

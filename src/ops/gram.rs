@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::values::{read, tensor_like, values};
-use crate::kernels::{Epilogue, Level, Matrix, PackedRows, Rows, dots, gemm};
+use crate::kernels::{DirectKernel, Epilogue, Geometry, Level, Padding, Rows, dots_among};
 
 /// The Gram matrices (N, C, C) of `x` (N, C, H, W), divided by C * H * W (Johnson et al. 2016).
 pub fn gram(x: &Tensor) -> Result<Tensor> {
@@ -46,7 +46,7 @@ impl CustomOp1 for Gram {
                 batch_pitch: 0,
                 pitch: 0,
             };
-            dots(Level::detected(), &rows, &rows, (1, 1, self.area), matrix);
+            dots_among(Level::detected(), &rows, (1, 1, self.area), matrix);
         }
         let share = self.share();
         matrices.iter_mut().for_each(|value| *value *= share);
@@ -57,6 +57,14 @@ impl CustomOp1 for Gram {
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let both = ((grad + grad.t()?)? * f64::from(self.share()))?;
         let channels = self.channels;
+        let pixels = Geometry {
+            channels,
+            height: 1,
+            width: self.area,
+            kernel: 1,
+            stride: 1,
+            padding: Padding::Zero(0),
+        };
         let gradient = read(x, |x| {
             read(&both, |both| {
                 let mut gradient = vec![0.0; x.len()];
@@ -64,13 +72,9 @@ impl CustomOp1 for Gram {
                 let results = gradient.chunks_exact_mut((channels * self.area).max(1));
                 let matrices = both.chunks_exact((channels * channels).max(1));
                 for ((to, picture), matrix) in results.zip(pictures).zip(matrices) {
-                    let left = PackedRows::new(Level::detected(), matrix, channels, channels);
-                    let right = Matrix {
-                        values: picture,
-                        rows: channels,
-                        columns: self.area,
-                    };
-                    gemm(&left, &right, self.area, Epilogue::default(), to);
+                    let level = Level::detected();
+                    let kernel = DirectKernel::new(level, matrix, channels, channels, 1);
+                    kernel.convolve(picture, None, &pixels, Epilogue::default(), to);
                 }
                 Ok(gradient)
             })
