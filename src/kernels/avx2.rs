@@ -192,19 +192,15 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for the instructions and the memory.
-        unsafe { _mm256_storeu_ps(to, self.0) }
+    fn prefetch(value: *const f32) {
+        // SAFETY: every CPU of this architecture has the instruction, and no address is a fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn store_first(self, count: usize, to: *mut f32) {
+    unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for the instructions and the memory.
-        unsafe {
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes);
-            _mm256_maskstore_ps(to, mask, self.0);
-        }
+        unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
@@ -235,6 +231,15 @@ impl Vector for F32x8 {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let kept = _mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, _mm256_setzero_ps());
+            Self(_mm256_and_ps(self.0, kept))
+        }
     }
 
     #[inline(always)]

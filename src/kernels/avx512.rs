@@ -174,15 +174,15 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for the instructions and the memory.
-        unsafe { _mm512_storeu_ps(to, self.0) }
+    fn prefetch(value: *const f32) {
+        // SAFETY: every CPU of this architecture has the instruction, and no address is a fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn store_first(self, count: usize, to: *mut f32) {
+    unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for the instructions and the memory.
-        unsafe { _mm512_mask_storeu_ps(to, (1u32 << count) as u16 - 1, self.0) }
+        unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
@@ -213,6 +213,15 @@ impl Vector for F32x16 {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: the caller vouches for the instructions.
         unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_ps());
+            Self(_mm512_maskz_mov_ps(kept, self.0))
+        }
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::convolution::Geometry;
 use super::level::{Level, WithKernel};
 use super::micro::{Kernel, Right, Start, Tile};
-use super::share::{Line, Shared, with_buffer};
+use super::share::{Line, Shared, with_buffer, written};
 
 /// Longest sum before results go back to memory, in rows of patches: a register tile's share of
 /// the kernel (6 x 288 values) and of the picture fit L1 together.
@@ -62,44 +62,42 @@ impl DirectKernel {
         }
     }
 
-    /// Convolves pictures (batch x channels x height x width) into `result` (batch x outputs x
-    /// output height x output width). Where a `gate` of the pictures' shape is not positive, they
-    /// count as 0.
+    /// Convolves pictures (batch x channels x height x width): batch x outputs x output height x
+    /// output width. Where a `gate` of the pictures' shape is not positive, they count as 0.
     pub fn convolve(
         &self,
         input: &[f32],
         gate: Option<&[f32]>,
         geometry: &Geometry,
         epilogue: Epilogue,
-        result: &mut [f32],
-    ) {
+    ) -> Vec<f32> {
         let g = *geometry;
         assert_eq!((g.channels, g.kernel), (self.channels, self.size), "kernel");
-        let (height, width) = g.output();
-        let picture = self.outputs * height * width;
-        if picture == 0 || result.is_empty() {
-            return;
-        }
-        let batch = result.len() / picture;
-        assert_eq!(result.len(), batch * picture, "result of a convolution");
-        assert_eq!(
-            input.len(),
-            batch * g.channels * g.height * g.width,
-            "input"
-        );
+        let picture = g.channels * g.height * g.width;
+        assert!(picture > 0, "convolution of nothing");
+        let batch = input.len() / picture;
+        assert_eq!(input.len(), batch * picture, "input");
         assert!(gate.is_none_or(|gate| gate.len() == input.len()), "gate");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), self.outputs, "bias of a convolution");
         }
-        self.level.with_kernel(Convolve {
-            kernel: self,
-            input,
-            gate,
-            geometry: g,
-            epilogue,
-            batch,
-            result: Shared::new(result),
-        });
+        let (height, width) = g.output();
+        if batch * self.outputs == 0 {
+            return Vec::new();
+        }
+        let convolve = |result| {
+            self.level.with_kernel(Convolve {
+                kernel: self,
+                input,
+                gate,
+                geometry: g,
+                epilogue,
+                batch,
+                result,
+            });
+        };
+        // SAFETY: the blocks cover the result.
+        unsafe { written(batch * self.outputs * height * width, convolve) }
     }
 }
 
@@ -373,10 +371,12 @@ impl Convolve<'_> {
         assert!(K::ROWS * K::WIDTH <= values.len());
         tile.c = values.as_mut_ptr();
         tile.pitch = K::WIDTH;
-        for (r, line) in values.chunks_exact_mut(K::WIDTH).take(rows).enumerate() {
-            // SAFETY: `width` values of each of these rows of the result are this task's.
-            let from = unsafe { std::slice::from_raw_parts(c.add(r * pitch), width) };
-            line[..width].copy_from_slice(from);
+        if matches!(start, Start::Accumulate) {
+            for (r, line) in values.chunks_exact_mut(K::WIDTH).take(rows).enumerate() {
+                // SAFETY: the pass before wrote `width` values of each of these rows.
+                let from = unsafe { std::slice::from_raw_parts(c.add(r * pitch), width) };
+                line[..width].copy_from_slice(from);
+            }
         }
         // SAFETY: `beside` holds a whole tile.
         unsafe { K::tile(rows, vectors, &tile) };
@@ -385,9 +385,9 @@ impl Convolve<'_> {
             .take(rows)
             .enumerate()
         {
-            // SAFETY: as above.
-            let to = unsafe { std::slice::from_raw_parts_mut(c.add(r * pitch), width) };
-            to.copy_from_slice(&line[..width]);
+            let from = line[..width].as_ptr();
+            // SAFETY: these values of the result are this task's.
+            unsafe { from.copy_to_nonoverlapping(c.add(r * pitch), width) };
         }
     }
 }

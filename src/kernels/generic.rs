@@ -121,12 +121,6 @@ impl Vector for [f32; LANES] {
     }
 
     #[inline(always)]
-    unsafe fn store_first(self, count: usize, to: *mut f32) {
-        // SAFETY: the caller vouches for room for `count` values.
-        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&self[..count]);
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         std::array::from_fn(|i| self[i] + other[i])
     }
@@ -155,6 +149,11 @@ impl Vector for [f32; LANES] {
                 other[i]
             }
         })
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        std::array::from_fn(|i| if gate[i] > 0.0 { self[i] } else { 0.0 })
     }
 
     #[inline(always)]

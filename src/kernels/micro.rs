@@ -66,11 +66,12 @@ pub(super) trait Vector: Copy {
     /// Reads a register of values.
     unsafe fn load(from: *const f32) -> Self;
 
+    /// Begins to fetch the cache line of a value, which may lie anywhere.
+    #[inline(always)]
+    fn prefetch(_value: *const f32) {}
+
     /// Writes the values.
     unsafe fn store(self, to: *mut f32);
-
-    /// Writes the first `count` values, fewer than a register holds.
-    unsafe fn store_first(self, count: usize, to: *mut f32);
 
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
@@ -86,6 +87,9 @@ pub(super) trait Vector: Copy {
 
     /// The larger of the two; `other` where one is NaN.
     unsafe fn max(self, other: Self) -> Self;
+
+    /// `self` where `gate` is positive, else 0.
+    unsafe fn where_positive(self, gate: Self) -> Self;
 
     /// Splits four registers of consecutive values into every fourth from the first, second, third
     /// and fourth value on.

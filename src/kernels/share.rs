@@ -30,6 +30,21 @@ impl Shared {
     }
 }
 
+/// A vector of `length` values that `work` writes: unlike zeros, they are touched only once.
+///
+/// # Safety
+/// `work` writes every value.
+pub(super) unsafe fn written(length: usize, work: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut values = Vec::<f32>::with_capacity(length);
+    work(Shared {
+        start: values.as_mut_ptr(),
+        length,
+    });
+    // SAFETY: the capacity is there, and the caller vouches for the values.
+    unsafe { values.set_len(length) };
+    values
+}
+
 /// One cache line of values: packed panels are made of whole ones.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]

@@ -1,13 +1,12 @@
 //! Tiles of pictures to transformed lanes and back: the two outer steps of Winograd's convolution.
 //!
-//! Tiles are numbered row by row through all pictures. Padding is read by index, never stored.
+//! Tiles are numbered row by row through all pictures. Padding is by zeros, which are never stored.
 
 use std::ops::Range;
 
-use super::convolution::Padding;
 use super::direct::Epilogue;
 use super::micro::{Kernel, Vector};
-use super::share::Shared;
+use super::share::{Line, Shared};
 use super::transforms::{self, OUTPUTS, POINTS};
 
 /// Most lanes of a panel, and of a vector.
@@ -17,16 +16,19 @@ const LANES: usize = 16;
 /// Values of a line of tiles before the transform, with room for whole vectors.
 const LINE: usize = OUTPUTS * (WIDTH + LANES);
 
+/// Values of a line outside the picture.
+static ZEROS: [f32; LINE] = [0.0; LINE];
+
 /// Sizes of a picture, of what becomes of it, and its tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Grid {
     pub height: usize,
     pub width: usize,
+    pub pad: usize,
     pub out_height: usize,
     pub out_width: usize,
     pub tile_rows: usize,
     pub tile_columns: usize,
-    pub padding: Padding,
 }
 
 /// Neighbouring tiles of one row of a picture, `at` lanes into a panel.
@@ -40,19 +42,18 @@ struct Run {
 }
 
 impl Grid {
-    /// The grid of a 3x3 convolution with at most 2 values of padding.
-    pub fn new(height: usize, width: usize, padding: Padding) -> Self {
-        let pad = padding.size();
+    /// The grid of a 3x3 convolution with `pad` zeros around the picture, at most 2.
+    pub fn new(height: usize, width: usize, pad: usize) -> Self {
         assert!(pad <= 2 && height.min(width) + 2 * pad >= 3, "sizes");
         let (out_height, out_width) = (height + 2 * pad - 2, width + 2 * pad - 2);
         Self {
             height,
             width,
+            pad,
             out_height,
             out_width,
             tile_rows: out_height.div_ceil(OUTPUTS),
             tile_columns: out_width.div_ceil(OUTPUTS),
-            padding,
         }
     }
 
@@ -71,16 +72,6 @@ impl Grid {
                 column,
             });
             tile += count;
-        }
-    }
-
-    /// The place in `0..size` that `position` stands for, counted from the padding's first value;
-    /// nothing beyond the padding: that belongs to outputs beyond the picture.
-    #[inline(always)]
-    fn place(&self, position: usize, size: usize) -> Option<usize> {
-        match position < size + 2 * self.padding.size() {
-            true => self.padding.place(position, size),
-            false => None,
         }
     }
 }
@@ -103,15 +94,17 @@ impl Planes {
 
 /// Tiles before the transform in one direction, and before that in the other.
 pub(super) struct Scratch {
+    /// For each line of the tiles, transformed across the lines: the values of a run.
     lines: [[f32; LINE]; POINTS],
-    phases: [[[f32; LINE / 4]; 4]; POINTS],
+    /// For each line: the first, second, ... value of all tiles of a panel.
+    values: [[[f32; WIDTH + LANES]; POINTS]; POINTS],
 }
 
 impl Scratch {
     /// Memory that nothing was written to.
     pub const EMPTY: Self = Self {
         lines: [[0.0; LINE]; POINTS],
-        phases: [[[0.0; LINE / 4]; 4]; POINTS],
+        values: [[[0.0; WIDTH + LANES]; POINTS]; POINTS],
     };
 }
 
@@ -124,10 +117,10 @@ pub(super) struct Pictures<'a> {
 }
 
 impl Pictures<'_> {
-    /// Transforms `tiles`, at most a panel, of one channel to lanes from `to` on.
+    /// Transforms `tiles`, at most a panel, of one channel to the panel of lanes at `to`.
     ///
     /// # Safety
-    /// The CPU has the kernel's instructions; the lanes are nobody else's.
+    /// The CPU has the kernel's instructions; the panel is nobody else's.
     #[inline(always)]
     pub unsafe fn transform<K: Kernel>(
         &self,
@@ -138,49 +131,144 @@ impl Pictures<'_> {
         to: usize,
     ) {
         assert!(K::WIDTH <= WIDTH && K::LANES <= LANES && tiles.len() <= K::WIDTH);
-        self.grid.runs(tiles, |run| {
-            self.read_lines(run, channel, &mut scratch.lines);
-            // SAFETY: the caller's promise is the same.
-            unsafe { transform_run::<K>(run.count, scratch, planes, to + run.at) };
-        });
+        let count = tiles.len();
+        // SAFETY: the caller's promise is the same.
+        unsafe {
+            self.grid.runs(tiles, |run| {
+                match self.gate {
+                    None => self.across::<K>(run, channel, self.values, scratch, |value, _| value),
+                    Some(gate) => self.across::<K>(run, channel, gate, scratch, |value, gate| {
+                        value.where_positive(gate)
+                    }),
+                }
+                split::<K>(run, scratch);
+            });
+            along::<K>(count, scratch, planes, to);
+        }
     }
 
-    /// Reads the six lines that a run's tiles stand on, with padding.
+    /// Transforms the six lines that a run's tiles stand on, each value with those below it. `keep`
+    /// gets values of the picture and of `gate`.
+    ///
+    /// # Safety
+    /// The CPU has the kernel's instructions.
     #[inline(always)]
-    fn read_lines(&self, run: Run, channel: usize, lines: &mut [[f32; LINE]; POINTS]) {
-        let Grid { height, width, .. } = self.grid;
-        let pad = self.grid.padding.size();
+    unsafe fn across<K: Kernel>(
+        &self,
+        run: Run,
+        channel: usize,
+        gate: &[f32],
+        scratch: &mut Scratch,
+        keep: impl Fn(K::Vector, K::Vector) -> K::Vector,
+    ) {
+        let Grid {
+            height, width, pad, ..
+        } = self.grid;
         let plane = (run.picture * self.channels + channel) * height;
         let first = run.column * OUTPUTS;
         let length = (run.count + 1) * OUTPUTS;
         let before = pad.saturating_sub(first);
         let inside = (pad + width - first).min(length);
-        let start = first + before - pad;
-        for (y, line) in lines.iter_mut().enumerate() {
-            let line = &mut line[..length];
-            let Some(y) = self.grid.place(run.row * OUTPUTS + y, height) else {
-                line.fill(0.0);
-                continue;
-            };
-            let row = (plane + y) * width;
-            let middle = &mut line[before..inside];
-            let from = row + start..row + start + middle.len();
-            match self.gate {
-                None => middle.copy_from_slice(&self.values[from]),
-                Some(gate) => {
-                    let values = self.values[from.clone()].iter().zip(&gate[from]);
-                    for (to, (value, gate)) in middle.iter_mut().zip(values) {
-                        *to = if *gate > 0.0 { *value } else { 0.0 };
+        let middle = inside - before;
+        let mut narrow = [[[0.0; LANES]; 2]; POINTS];
+        let lines: [[&[f32]; 2]; POINTS] = std::array::from_fn(|y| {
+            let y = (run.row * OUTPUTS + y).wrapping_sub(pad);
+            if y >= height {
+                return [&ZEROS[..middle.max(LANES)]; 2];
+            }
+            let start = (plane + y) * width + first + before - pad;
+            [self.values, gate].map(|values| &values[start..start + middle])
+        });
+        let lines = match middle < K::LANES {
+            false => lines,
+            true => {
+                for (narrow, line) in narrow.iter_mut().zip(lines) {
+                    for (to, from) in narrow.iter_mut().zip(line) {
+                        to[..middle].copy_from_slice(&from[..middle]);
                     }
                 }
+                narrow
+                    .each_ref()
+                    .map(|line| line.each_ref().map(|values| &values[..]))
             }
-            for x in (0..before).chain(inside..length) {
-                line[x] = match self.grid.place(first + x, width) {
-                    Some(x) if self.gate.is_none_or(|gate| gate[row + x] > 0.0) => {
-                        self.values[row + x]
-                    }
-                    _ => 0.0,
-                };
+        };
+        let next = height * width; // the same place of the next channel
+        // The last vector overlaps the one before it.
+        let last = middle.saturating_sub(K::LANES);
+        for x in (0..last).step_by(K::LANES).chain([last]) {
+            // SAFETY: each line has a vector from `x` on, whether of the picture or narrow.
+            unsafe {
+                let column = lines.map(|[values, gate]| {
+                    let load = |values: &[f32]| {
+                        let at = values.as_ptr().wrapping_add(x);
+                        K::Vector::prefetch(at.wrapping_add(next));
+                        K::Vector::load(at)
+                    };
+                    keep(load(values), load(gate))
+                });
+                let column = transforms::input(column);
+                for (value, line) in column.into_iter().zip(&mut scratch.lines) {
+                    value.store(line[before + x..][..LANES].as_mut_ptr());
+                }
+            }
+        }
+        for line in &mut scratch.lines {
+            line[..before].fill(0.0);
+            line[inside..length].fill(0.0);
+        }
+    }
+}
+
+/// Splits a run's lines into the values of its tiles, at the run's place in the panel.
+///
+/// # Safety
+/// The CPU has the kernel's instructions.
+#[inline(always)]
+unsafe fn split<K: Kernel>(run: Run, scratch: &mut Scratch) {
+    let Scratch { lines, values } = scratch;
+    assert!(run.at + run.count <= WIDTH);
+    for (line, values) in lines.iter().zip(values) {
+        let line = line.as_ptr();
+        let [a, b, c, d, e, f] = values.each_mut().map(|values| values.as_mut_ptr());
+        // SAFETY: lines and values have room for whole vectors behind a panel's last tile.
+        unsafe {
+            for tile in (0..run.count).step_by(K::LANES) {
+                let from =
+                    |v: usize| K::Vector::load(line.wrapping_add(OUTPUTS * tile + v * K::LANES));
+                let fourths = K::Vector::split_fourths([from(0), from(1), from(2), from(3)]);
+                for (to, fourth) in [a, b, c, d].into_iter().zip(fourths) {
+                    fourth.store(to.wrapping_add(run.at + tile));
+                }
+            }
+            // A tile's last two values are the first two of the next.
+            let last = run.at + run.count - 1;
+            for tile in (run.at..last).step_by(K::LANES) {
+                K::Vector::load(a.wrapping_add(tile + 1)).store(e.wrapping_add(tile));
+                K::Vector::load(b.wrapping_add(tile + 1)).store(f.wrapping_add(tile));
+            }
+            *e.wrapping_add(last) = *line.wrapping_add(OUTPUTS * run.count);
+            *f.wrapping_add(last) = *line.wrapping_add(OUTPUTS * run.count + 1);
+        }
+    }
+}
+
+/// Transforms `count` tiles along their lines to the panel of lanes at `to`, at every point.
+///
+/// # Safety
+/// The CPU has the kernel's instructions; the panel is nobody else's.
+#[inline(always)]
+unsafe fn along<K: Kernel>(count: usize, scratch: &Scratch, planes: &Planes, to: usize) {
+    for (y, values) in scratch.values.iter().enumerate() {
+        for tile in (0..count).step_by(K::LANES) {
+            // SAFETY: the values of a panel are whole vectors; the caller vouches for the rest.
+            unsafe {
+                let row = values
+                    .each_ref()
+                    .map(|values| K::Vector::load(values.as_ptr().wrapping_add(tile)));
+                for (x, value) in transforms::input(row).into_iter().enumerate() {
+                    let point = y * POINTS + x;
+                    value.store(planes.values.at(point * planes.pitch + to + tile));
+                }
             }
         }
     }
@@ -210,92 +298,64 @@ impl Results<'_> {
     ) {
         let grid = &self.grid;
         let bias = self.epilogue.bias.map_or(0.0, |bias| bias[channel]);
-        let least = if self.epilogue.relu {
-            0.0
-        } else {
-            f32::NEG_INFINITY
+        let least = match self.epilogue.relu {
+            true => 0.0,
+            false => f32::NEG_INFINITY,
         };
-        let mut lines = [[0.0; LINE]; OUTPUTS];
         for lane in (0..tiles.len()).step_by(K::LANES) {
             let from = planes.values.at(from + lane);
-            // SAFETY: the caller's promise is the same; a line has room for a panel.
+            let tiles = tiles.start + lane..tiles.end.min(tiles.start + lane + K::LANES);
+            let place = |run: Run| {
+                let plane = (run.picture * self.channels + channel) * grid.out_height;
+                (plane + run.row * OUTPUTS) * grid.out_width + run.column * OUTPUTS
+            };
+            let (row, column) = (
+                tiles.start / grid.tile_columns,
+                tiles.start % grid.tile_columns,
+            );
+            let rows = row % grid.tile_rows * OUTPUTS;
+            let whole = (column + K::LANES) * OUTPUTS <= grid.out_width
+                && rows + OUTPUTS <= grid.out_height
+                && tiles.len() == K::LANES;
+            // SAFETY: a vector of whole tiles lies inside the result, and these tiles are the
+            // caller's alone; any other goes beside it.
+            unsafe {
+                if whole {
+                    grid.runs(tiles, |run| {
+                        let start = place(run);
+                        let end = start + 3 * grid.out_width + OUTPUTS * K::LANES - 1;
+                        self.values.at(end);
+                        let next = grid.out_height * grid.out_width; // of the next channel
+                        transform_products::<K>(from, planes.pitch, bias, least, |y| {
+                            let to = self.values.at(start + y * grid.out_width);
+                            for ahead in (0..OUTPUTS * K::LANES).step_by(Line::VALUES) {
+                                K::Vector::prefetch(to.wrapping_add(next + ahead));
+                            }
+                            to
+                        });
+                    });
+                    continue;
+                }
+            }
+            let mut beside = [[0.0; OUTPUTS * LANES]; OUTPUTS];
+            // SAFETY: as above.
             unsafe {
                 transform_products::<K>(from, planes.pitch, bias, least, |y| {
-                    lines[y][OUTPUTS * lane..].as_mut_ptr()
+                    beside[y].as_mut_ptr()
                 });
             }
-        }
-        grid.runs(tiles, |run| {
-            let x = run.column * OUTPUTS;
-            let count = (OUTPUTS * run.count).min(grid.out_width - x);
-            let plane = (run.picture * self.channels + channel) * grid.out_height;
-            for (y, line) in (run.row * OUTPUTS..grid.out_height).zip(&lines) {
-                let start = (plane + y) * grid.out_width + x;
-                let to = self.values.at(start);
-                self.values.at(start + count - 1);
-                // SAFETY: inside the result; these tiles are the caller's alone.
-                unsafe { std::slice::from_raw_parts_mut(to, count) }
-                    .copy_from_slice(&line[OUTPUTS * run.at..][..count]);
-            }
-        });
-    }
-}
-
-/// Transforms `count` tiles that lie in the lines to lanes from `to` on, at every point.
-///
-/// # Safety
-/// The CPU has the kernel's instructions; the lanes are nobody else's.
-#[inline(always)]
-unsafe fn transform_run<K: Kernel>(
-    count: usize,
-    scratch: &mut Scratch,
-    planes: &Planes,
-    to: usize,
-) {
-    let Scratch { lines, phases } = scratch;
-    let at = |values: &[f32], index: usize| values.as_ptr().wrapping_add(index);
-    // SAFETY: `count` is at most a panel, for which lines and phases have room in whole vectors.
-    unsafe {
-        for x in (0..(count + 1) * OUTPUTS).step_by(K::LANES) {
-            let mut column = [K::Vector::splat(0.0); POINTS];
-            for (value, line) in column.iter_mut().zip(lines.iter()) {
-                *value = K::Vector::load(at(line, x));
-            }
-            for (value, line) in transforms::input(column).into_iter().zip(lines.iter_mut()) {
-                value.store(line.as_mut_ptr().wrapping_add(x));
-            }
-        }
-        for (line, phases) in lines.iter().zip(phases.iter_mut()) {
-            for tile in (0..count).step_by(K::LANES) {
-                let from = |v: usize| K::Vector::load(at(line, OUTPUTS * tile + v * K::LANES));
-                let fourths = K::Vector::split_fourths([from(0), from(1), from(2), from(3)]);
-                for (phase, values) in phases.iter_mut().zip(fourths) {
-                    values.store(phase.as_mut_ptr().wrapping_add(tile));
+            grid.runs(tiles, |run| {
+                let count = (OUTPUTS * run.count).min(grid.out_width - run.column * OUTPUTS);
+                let rows = OUTPUTS.min(grid.out_height - run.row * OUTPUTS);
+                for (y, line) in beside.iter().take(rows).enumerate() {
+                    let start = place(run) + y * grid.out_width;
+                    let to = self.values.at(start);
+                    self.values.at(start + count - 1);
+                    let from = &line[OUTPUTS * run.at..][..count];
+                    // SAFETY: inside the result; these tiles are the caller's alone.
+                    unsafe { from.as_ptr().copy_to_nonoverlapping(to, count) };
                 }
-            }
-            // The last tile reaches into a fourth that no vector may have held.
-            (phases[0][count], phases[1][count]) = (line[4 * count], line[4 * count + 1]);
-        }
-        for (y, phases) in phases.iter().enumerate() {
-            for tile in (0..count).step_by(K::LANES) {
-                let from = |phase: usize, tile: usize| K::Vector::load(at(&phases[phase], tile));
-                let row = transforms::input([
-                    from(0, tile),
-                    from(1, tile),
-                    from(2, tile),
-                    from(3, tile),
-                    from(0, tile + 1),
-                    from(1, tile + 1),
-                ]);
-                for (x, value) in row.into_iter().enumerate() {
-                    let point = y * POINTS + x;
-                    let to = planes.values.at(point * planes.pitch + to + tile);
-                    match count - tile {
-                        rest if rest < K::LANES => value.store_first(rest, to),
-                        _ => value.store(to),
-                    }
-                }
-            }
+            });
         }
     }
 }

@@ -8,11 +8,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::convolution::Padding;
 use super::direct::Epilogue;
 use super::level::{Level, WithKernel};
 use super::micro::{Kernel, Right, Start, Tile};
-use super::share::{Line, Shared, with_buffer};
+use super::share::{Line, with_buffer, written};
 use super::tiles::{Grid, Pictures, Planes, Results, Scratch};
 use super::transforms::{self, POINTS};
 
@@ -50,46 +49,50 @@ impl WinogradKernel {
         }
     }
 
-    /// Convolves pictures (batch x channels x `height` x `width`) with at most 2 values of padding
-    /// into `result` (batch x outputs x (`height` + 2 pad - 2) x (`width` + 2 pad - 2)). Where a
-    /// `gate` of the pictures' shape is not positive, they count as 0.
+    /// Convolves pictures (batch x channels x `height` x `width`) with `pad` zeros around them, at
+    /// most 2: batch x outputs x (`height` + 2 pad - 2) x (`width` + 2 pad - 2). Where a `gate` of
+    /// the pictures' shape is not positive, they count as 0.
     pub fn convolve(
         &self,
         input: &[f32],
         gate: Option<&[f32]>,
         (height, width): (usize, usize),
-        padding: Padding,
+        pad: usize,
         epilogue: Epilogue,
-        result: &mut [f32],
-    ) {
-        let grid = Grid::new(height, width, padding);
-        let picture = self.outputs * grid.out_height * grid.out_width;
-        if picture == 0 || result.is_empty() {
-            return;
-        }
-        let batch = result.len() / picture;
-        assert_eq!(result.len(), batch * picture, "result of a convolution");
-        assert_eq!(input.len(), batch * self.channels * height * width, "input");
+    ) -> Vec<f32> {
+        let grid = Grid::new(height, width, pad);
+        let picture = self.channels * height * width;
+        assert!(picture > 0, "convolution of nothing");
+        let batch = input.len() / picture;
+        assert_eq!(input.len(), batch * picture, "input");
         assert!(gate.is_none_or(|gate| gate.len() == input.len()), "gate");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), self.outputs, "bias of a convolution");
         }
-        self.level.with_kernel(Convolve {
-            kernel: self,
-            pictures: Pictures {
-                values: input,
-                gate,
-                channels: self.channels,
-                grid,
-            },
-            results: Results {
-                values: Shared::new(result),
-                epilogue,
-                channels: self.outputs,
-                grid,
-            },
-            tiles: batch * grid.tile_rows * grid.tile_columns,
-        });
+        let length = batch * self.outputs * grid.out_height * grid.out_width;
+        if batch * self.outputs == 0 {
+            return Vec::new();
+        }
+        let convolve = |values| {
+            self.level.with_kernel(Convolve {
+                kernel: self,
+                pictures: Pictures {
+                    values: input,
+                    gate,
+                    channels: self.channels,
+                    grid,
+                },
+                results: Results {
+                    values,
+                    epilogue,
+                    channels: self.outputs,
+                    grid,
+                },
+                tiles: batch * grid.tile_rows * grid.tile_columns,
+            });
+        };
+        // SAFETY: the tiles cover the results.
+        unsafe { written(length, convolve) }
     }
 }
 

@@ -168,27 +168,21 @@ impl Kernel {
         }
     }
 
-    /// Convolves `x`, taken as 0 where `gate` is not positive, to `outputs` channels.
+    /// Convolves `x`, taken as 0 where `gate` is not positive.
     fn convolve(
         &self,
         x: &[f32],
         gate: Option<&[f32]>,
-        outputs: usize,
         geometry: &Geometry,
         epilogue: Epilogue,
     ) -> Vec<f32> {
-        let g = *geometry;
-        let (height, width) = g.output();
-        let batch = x.len() / (g.channels * g.height * g.width).max(1);
-        let mut y = vec![0.0; batch * outputs * height * width];
-        match self {
-            Self::Direct(kernel) => kernel.convolve(x, gate, &g, epilogue, &mut y),
-            Self::Winograd(kernel) => {
-                let size = (g.height, g.width);
-                kernel.convolve(x, gate, size, g.padding, epilogue, &mut y);
+        match (self, geometry.padding) {
+            (Self::Direct(kernel), _) => kernel.convolve(x, gate, geometry, epilogue),
+            (Self::Winograd(kernel), padding) => {
+                let size = (geometry.height, geometry.width);
+                kernel.convolve(x, gate, size, padding.size(), epilogue)
             }
         }
-        y
     }
 }
 
@@ -217,7 +211,7 @@ impl CustomOp3 for Convolution {
             false => (&self.kernels.untracked, WINOGRAD_CHANNELS),
         };
         let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry, least));
-        let y = kernel.convolve(values(x, x_layout)?, None, outputs, geometry, epilogue);
+        let y = kernel.convolve(values(x, x_layout)?, None, geometry, epilogue);
         let (height, width) = self.geometry.output();
         let shape = (x_layout.dims()[0], self.outputs, height, width);
         Ok((CpuStorage::F32(y), shape.into()))
@@ -305,7 +299,7 @@ impl Convolution {
             let turned = turn_kernel(weight, self.outputs, g.channels, g.kernel * g.kernel);
             Kernel::new(&turned, g.channels, &back, WINOGRAD_CHANNELS)
         });
-        let gradient = kernel.convolve(&upstream, gate, g.channels, &back, Epilogue::default());
+        let gradient = kernel.convolve(&upstream, gate, &back, Epilogue::default());
         if matches!(g.padding, Padding::Zero(_)) || pad == 0 {
             return gradient;
         }

@@ -67,16 +67,14 @@ impl CustomOp1 for Gram {
         };
         let gradient = read(x, |x| {
             read(&both, |both| {
-                let mut gradient = vec![0.0; x.len()];
                 let pictures = x.chunks_exact((channels * self.area).max(1));
-                let results = gradient.chunks_exact_mut((channels * self.area).max(1));
                 let matrices = both.chunks_exact((channels * channels).max(1));
-                for ((to, picture), matrix) in results.zip(pictures).zip(matrices) {
+                let gradients = pictures.zip(matrices).map(|(picture, matrix)| {
                     let level = Level::detected();
                     let kernel = DirectKernel::new(level, matrix, channels, channels, 1);
-                    kernel.convolve(picture, None, &pixels, Epilogue::default(), to);
-                }
-                Ok(gradient)
+                    kernel.convolve(picture, None, &pixels, Epilogue::default())
+                });
+                Ok(gradients.collect::<Vec<_>>().concat())
             })
         })?;
         Ok(Some(tensor_like(gradient, x)?))
