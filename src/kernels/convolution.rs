@@ -85,6 +85,11 @@ impl Geometry {
         (size(self.height), size(self.width))
     }
 
+    /// Values of a picture: channels x height x width.
+    pub fn picture(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
     /// Values of a patch: channels x kernel height x kernel width.
     pub fn patch(&self) -> usize {
         self.channels * self.kernel * self.kernel
@@ -134,10 +139,18 @@ pub fn kernel_gradient(
                 let Some(y) = g.padding.place(y, g.height) else {
                     continue;
                 };
-                for x in 0..g.width + 2 * pad {
-                    if let Some(from) = g.padding.place(x, g.width) {
-                        line[x % g.stride * phase + x / g.stride] = plane[y * g.width + from];
+                let from = &plane[y * g.width..(y + 1) * g.width];
+                let mut put = |x: usize, value: f32| {
+                    line[x % g.stride * phase + x / g.stride] = value;
+                };
+                for x in (0..pad).chain(pad + g.width..g.width + 2 * pad) {
+                    if let Some(at) = g.padding.place(x, g.width) {
+                        put(x, from[at]);
                     }
+                }
+                match g.stride {
+                    1 => line[pad..pad + g.width].copy_from_slice(from),
+                    _ => (pad..).zip(from).for_each(|(x, value)| put(x, *value)),
                 }
             }
         });

@@ -71,33 +71,66 @@ impl DirectKernel {
         geometry: &Geometry,
         epilogue: Epilogue,
     ) -> Vec<f32> {
+        let batch = input.len() / geometry.picture().max(1);
+        let length = batch * self.result(geometry);
+        let convolve = |result| self.run(input, gate, geometry, epilogue, result);
+        // SAFETY: the blocks cover the result.
+        unsafe { written(length, convolve) }
+    }
+
+    /// Convolves each picture with a kernel of its own, all of one shape.
+    pub fn convolve_each(kernels: &[Self], input: &[f32], geometry: &Geometry) -> Vec<f32> {
+        let picture = geometry.picture();
+        assert_eq!(input.len(), kernels.len() * picture, "a kernel for each");
+        let length = kernels.iter().map(|kernel| kernel.result(geometry)).sum();
+        let convolve = |result: Shared| {
+            let mut start = 0;
+            for (kernel, input) in kernels.iter().zip(input.chunks_exact(picture.max(1))) {
+                let result = result.part(start, kernel.result(geometry));
+                kernel.run(input, None, geometry, Epilogue::default(), result);
+                start += kernel.result(geometry);
+            }
+        };
+        // SAFETY: the parts cover the result, the blocks their part.
+        unsafe { written(length, convolve) }
+    }
+
+    /// Values that become of a picture.
+    fn result(&self, geometry: &Geometry) -> usize {
+        let (height, width) = geometry.output();
+        self.outputs * height * width
+    }
+
+    /// Writes every value of `result`.
+    fn run(
+        &self,
+        input: &[f32],
+        gate: Option<&[f32]>,
+        geometry: &Geometry,
+        epilogue: Epilogue,
+        result: Shared,
+    ) {
         let g = *geometry;
         assert_eq!((g.channels, g.kernel), (self.channels, self.size), "kernel");
-        let picture = g.channels * g.height * g.width;
-        assert!(picture > 0, "convolution of nothing");
-        let batch = input.len() / picture;
-        assert_eq!(input.len(), batch * picture, "input");
+        assert!(g.picture() > 0, "convolution of nothing");
+        let batch = input.len() / g.picture();
+        assert_eq!(input.len(), batch * g.picture(), "input");
         assert!(gate.is_none_or(|gate| gate.len() == input.len()), "gate");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), self.outputs, "bias of a convolution");
         }
-        let (height, width) = g.output();
-        if batch * self.outputs == 0 {
-            return Vec::new();
+        if batch * self.result(geometry) == 0 {
+            return;
         }
-        let convolve = |result| {
-            self.level.with_kernel(Convolve {
-                kernel: self,
-                input,
-                gate,
-                geometry: g,
-                epilogue,
-                batch,
-                result,
-            });
-        };
-        // SAFETY: the blocks cover the result.
-        unsafe { written(batch * self.outputs * height * width, convolve) }
+        self.level.with_kernel(Convolve {
+            kernel: self,
+            input,
+            gate,
+            geometry: g,
+            epilogue,
+            batch,
+            result,
+        });
     }
 }
 

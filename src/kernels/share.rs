@@ -23,6 +23,15 @@ impl Shared {
         }
     }
 
+    /// `length` of the values, from `start` on.
+    pub fn part(self, start: usize, length: usize) -> Self {
+        assert!(start + length <= self.length, "part outside of the result");
+        Self {
+            start: self.start.wrapping_add(start),
+            length,
+        }
+    }
+
     /// The value at `index` and what follows.
     pub fn at(self, index: usize) -> *mut f32 {
         assert!(index < self.length, "block outside of the result");

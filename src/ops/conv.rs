@@ -234,30 +234,29 @@ impl CustomOp3 for Convolution {
             } else {
                 Cow::Borrowed(grad)
             };
-            let x_grad = match x.track_op() {
-                true => Some(tensor_like(
-                    read(weight, |weight| {
-                        read(y, |y| {
-                            let gate = gated.then_some(y);
-                            Ok(self.input_gradient(weight, &upstream, gate))
-                        })
-                    })?,
-                    x,
-                )?),
-                false => None,
+            let x_grad = || match x.track_op() {
+                true => read(weight, |weight| {
+                    read(y, |y| {
+                        let gate = gated.then_some(y);
+                        let gradient = self.input_gradient(weight, &upstream, gate);
+                        tensor_like(gradient, x).map(Some)
+                    })
+                }),
+                false => Ok(None),
             };
-            let weight_grad = match weight.track_op() {
-                true => Some(tensor_like(
-                    read(x, |x| Ok(self.weight_gradient(x, &upstream)))?,
-                    weight,
-                )?),
-                false => None,
+            let weight_grad = || match weight.track_op() {
+                true => read(x, |x| {
+                    let gradient = self.weight_gradient(x, &upstream);
+                    tensor_like(gradient, weight).map(Some)
+                }),
+                false => Ok(None),
             };
+            let (x_grad, weight_grad) = rayon::join(x_grad, weight_grad);
             let bias_grad = match bias.track_op() {
                 true => Some(tensor_like(self.bias_gradient(&upstream), bias)?),
                 false => None,
             };
-            Ok((x_grad, weight_grad, bias_grad))
+            Ok((x_grad?, weight_grad?, bias_grad))
         })
     }
 }

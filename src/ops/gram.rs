@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::values::{read, tensor_like, values};
-use crate::kernels::{DirectKernel, Epilogue, Geometry, Level, Padding, Rows, dots_among};
+use crate::kernels::{DirectKernel, Geometry, Level, Padding, Rows, dots_among};
 
 /// The Gram matrices (N, C, C) of `x` (N, C, H, W), divided by C * H * W (Johnson et al. 2016).
 pub fn gram(x: &Tensor) -> Result<Tensor> {
@@ -67,14 +67,13 @@ impl CustomOp1 for Gram {
         };
         let gradient = read(x, |x| {
             read(&both, |both| {
-                let pictures = x.chunks_exact((channels * self.area).max(1));
-                let matrices = both.chunks_exact((channels * channels).max(1));
-                let gradients = pictures.zip(matrices).map(|(picture, matrix)| {
-                    let level = Level::detected();
-                    let kernel = DirectKernel::new(level, matrix, channels, channels, 1);
-                    kernel.convolve(picture, None, &pixels, Epilogue::default())
-                });
-                Ok(gradients.collect::<Vec<_>>().concat())
+                let kernels: Vec<_> = both
+                    .chunks_exact((channels * channels).max(1))
+                    .map(|matrix| {
+                        DirectKernel::new(Level::detected(), matrix, channels, channels, 1)
+                    })
+                    .collect();
+                Ok(DirectKernel::convolve_each(&kernels, x, &pixels))
             })
         })?;
         Ok(Some(tensor_like(gradient, x)?))

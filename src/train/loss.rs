@@ -82,8 +82,12 @@ impl PerceptualLoss {
     /// The losses of `painted` against the photos `content`, both (N, 3, H, W), RGB 0..255. Nothing
     /// is tracked for `content`, as long as it is no variable.
     pub fn of(&self, painted: &Tensor, content: &Tensor) -> Result<Losses> {
-        let aims = self.vgg.features(content, &self.content_layers)?;
-        let found = self.vgg.features(painted, &self.layers)?;
+        // Side by side: each fills what threads the other leaves idle between two layers.
+        let (aims, found) = rayon::join(
+            || self.vgg.features(content, &self.content_layers),
+            || self.vgg.features(painted, &self.layers),
+        );
+        let (aims, found) = (aims?, found?);
         let features = |layer: &String| found.get(layer).context("a layer is missing");
         let mut content = Vec::new();
         for (layer, aim) in &aims {
