@@ -270,8 +270,11 @@ pub struct BenchArgs {
     /// Frames to time
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
+    pub device: DeviceArg,
     /// Engine to time
-    #[arg(long, value_enum, default_value_t = BenchBackend::Cpu)]
+    #[arg(long, value_enum, default_value_t = BenchBackend::Own)]
     pub backend: BenchBackend,
     /// CPU instructions to use; the best that the CPU has when not given
     #[arg(long, value_enum, value_name = "LEVEL")]
@@ -287,9 +290,10 @@ pub struct BenchArgs {
 /// `--backend` of `repaint bench`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchBackend {
-    /// The engine for plain CPUs
-    Cpu,
-    /// The reference, on the CPU
+    /// The engine that paints on this device
+    #[value(alias = "cpu")]
+    Own,
+    /// The reference
     Candle,
 }
 

@@ -13,10 +13,10 @@
 //! The layer rule: `commands` use `pipeline`, which uses the traits of `media` and `backend`;
 //! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
-//! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, has its
-//! own. `paint` adds to a backend what users set; `steady` remembers a film for it, on `flow` and
-//! `noise_hold`, which stand on `frame` alone. Arrows never go up; `media` and `backend` do not know
-//! each other.
+//! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, and
+//! `backend::cuda`, the one for NVIDIA GPUs, have their own. `paint` adds to a backend what users
+//! set; `steady` remembers a film for it, on `flow` and `noise_hold`, which stand on `frame` alone.
+//! Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;

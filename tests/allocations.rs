@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use repaint::backend::Backend;
+use repaint::backend::check::random_frame;
 use repaint::backend::cpu::Cpu;
-use repaint::commands::bench::random_frame;
 use repaint::frame::{Carried, Frame};
 use repaint::kernels::Level;
 use repaint::model::Model;

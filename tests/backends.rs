@@ -91,7 +91,7 @@ fn the_network_paints_as_pytorch_does() {
 
 #[test]
 fn pictures_of_every_small_size_are_painted() {
-    let mut engine = open(Device::Cpu, Some(1), None).unwrap();
+    let mut engine = open(Device::Cpu, Some(1), None).unwrap().engine;
     engine.load(&small_model(3, 1)).unwrap();
     for (width, height) in [(1, 1), (1, 40), (2, 3), (5, 4), (15, 16), (33, 18)] {
         let mut input = picture(width, height);
@@ -108,7 +108,7 @@ fn pictures_of_every_small_size_are_painted() {
 fn the_number_of_threads_does_not_change_the_painting() {
     let input = picture(70, 50);
     let paint = |threads| {
-        let mut engine = open(Device::Cpu, threads, None).unwrap();
+        let mut engine = open(Device::Cpu, threads, None).unwrap().engine;
         engine.load(&small_model(3, 1)).unwrap();
         let mut output = Frame::default();
         engine.stylize(&input, &mut output).unwrap();
@@ -135,7 +135,7 @@ fn of_several_style_rows_the_first_paints() {
         tensor.data.truncate(tensor.shape[0]);
     }
     let paint = |model: &Model| {
-        let mut engine = open(Device::Cpu, Some(1), None).unwrap();
+        let mut engine = open(Device::Cpu, Some(1), None).unwrap().engine;
         engine.load(model).unwrap();
         let mut output = Frame::default();
         engine.stylize(&input, &mut output).unwrap();
@@ -169,7 +169,7 @@ fn further_input_channels_are_zero() {
 
 #[test]
 fn painting_without_a_model_is_an_error() {
-    let mut engine = open(Device::Cpu, Some(1), None).unwrap();
+    let mut engine = open(Device::Cpu, Some(1), None).unwrap().engine;
     let error = engine
         .stylize(&picture(8, 8), &mut Frame::default())
         .unwrap_err();
@@ -183,6 +183,8 @@ fn asking_for_cuda_without_it_names_the_remedy() {
         panic!("opened a device that the program knows nothing of");
     };
     assert!(error.to_string().contains("--device cpu"), "{error}");
-    let engine = open(Device::Auto, None, Some(Level::Generic)).unwrap();
+    let engine = open(Device::Auto, None, Some(Level::Generic))
+        .unwrap()
+        .engine;
     assert_eq!(engine.name(), "cpu-generic");
 }

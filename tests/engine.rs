@@ -1,9 +1,9 @@
 //! The engine for plain CPUs against the reference, at every level that the CPU has.
 
 use repaint::backend::candle::Candle;
+use repaint::backend::check::{difference, random_frame};
 use repaint::backend::cpu::Cpu;
 use repaint::backend::{Backend, Device};
-use repaint::commands::bench::{difference, random_frame};
 use repaint::frame::{Carried, Frame};
 use repaint::kernels::Level;
 use repaint::model::Model;

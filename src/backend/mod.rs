@@ -3,7 +3,9 @@
 //! Backends know models and frames, and nothing of files, cameras, windows or training.
 
 pub mod candle;
+pub mod check;
 pub mod cpu;
+pub mod cuda;
 
 use std::path::Path;
 
@@ -76,40 +78,60 @@ pub enum Device {
     Cuda,
 }
 
+/// An engine, and what to tell the user about it.
+pub struct Opened {
+    /// The engine.
+    pub engine: Box<dyn Backend>,
+    /// What becomes of an NVIDIA GPU, where there is one.
+    pub remark: Option<String>,
+}
+
 /// Where the driver of NVIDIA's cards on Linux says that it runs.
 const NVIDIA_DRIVER: &str = "/proc/driver/nvidia/version";
 
-/// What to tell a user whose GPU lies idle because this program was built without CUDA.
-pub fn idle_gpu(device: Device) -> Option<&'static str> {
-    let usable = cfg!(feature = "cuda") || device != Device::Auto;
-    idle_gpu_by(usable, Path::new(NVIDIA_DRIVER))
+/// Opens the engine for `device`. `threads` bounds the CPU threads (every core when `None`), `level`
+/// the instructions of the CPU engine (the best that the CPU has when `None`).
+pub fn open(device: Device, threads: Option<usize>, level: Option<Level>) -> Result<Opened> {
+    let mut remark = None;
+    if device != Device::Cpu {
+        match open_cuda() {
+            Ok(opened) => return Ok(opened),
+            Err(error) if device == Device::Cuda => return Err(error),
+            Err(error) => remark = idle_gpu(&error, Path::new(NVIDIA_DRIVER)),
+        }
+    }
+    Ok(Opened {
+        engine: Box::new(cpu::Cpu::new(threads, level)?),
+        remark,
+    })
 }
 
-fn idle_gpu_by(usable: bool, driver: &Path) -> Option<&'static str> {
-    (!usable && driver.exists()).then_some(
-        "painting on the CPU: the NVIDIA GPU here needs a program built with \
-         `cargo install --locked --path . --features cuda` (--device cpu says that this is meant)",
+/// Opens the GPU and checks that it paints what the CPU does: another driver, a damaged card or a
+/// new kind of it must not paint black unseen.
+#[cfg(feature = "cuda")]
+fn open_cuda() -> Result<Opened> {
+    let mut engine = cuda::Cuda::new()?;
+    let remark = Some(format!("painting on the {}", engine.card()));
+    check::ensure_paints_alike(&mut engine, &mut cpu::Cpu::new(None, None)?)?;
+    Ok(Opened {
+        engine: Box::new(engine),
+        remark,
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda() -> Result<Opened> {
+    anyhow::bail!(
+        "this program was built without CUDA: build it with \
+         `cargo install --locked --path . --features cuda` or use --device cpu"
     )
 }
 
-/// Opens the engine for `device`. `threads` bounds the CPU threads (every core when `None`), `level`
-/// the instructions of the CPU engine (the best that the CPU has when `None`).
-pub fn open(
-    device: Device,
-    threads: Option<usize>,
-    level: Option<Level>,
-) -> Result<Box<dyn Backend>> {
-    let cuda = match device {
-        Device::Cuda => Some(candle::Candle::new(device, threads)?),
-        Device::Auto if cfg!(feature = "cuda") => {
-            candle::Candle::new(Device::Cuda, threads).ok() // no usable GPU: the CPU does it
-        }
-        _ => None,
-    };
-    match cuda {
-        Some(engine) => Ok(Box::new(engine)),
-        None => Ok(Box::new(cpu::Cpu::new(threads, level)?)),
-    }
+/// What to tell a user whose GPU lies idle: `reason` says why.
+fn idle_gpu(reason: &anyhow::Error, driver: &Path) -> Option<String> {
+    driver
+        .exists()
+        .then(|| format!("painting on the CPU, not on the NVIDIA GPU: {reason:#}"))
 }
 
 #[cfg(test)]
@@ -117,18 +139,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_gpu_is_named_once_there_is_one_and_nothing_can_use_it() {
+    fn an_idle_gpu_is_named_with_the_reason_where_there_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let driver = folder.path().join("version");
-        assert_eq!(idle_gpu_by(false, &driver), None, "no GPU");
+        let reason = anyhow::anyhow!("the reason");
+        assert_eq!(idle_gpu(&reason, &driver), None, "no GPU");
         std::fs::write(&driver, "NVRM version: 580").unwrap();
-        let words = idle_gpu_by(false, &driver).unwrap();
-        assert!(words.contains("--features cuda") && !words.contains('\n'));
-        assert_eq!(
-            idle_gpu_by(true, &driver),
-            None,
-            "it is used, or not wanted"
-        );
-        assert_eq!(idle_gpu(Device::Cpu), None);
+        let words = idle_gpu(&reason, &driver).unwrap();
+        assert!(words.contains("the reason") && !words.contains('\n'));
+    }
+
+    #[test]
+    fn an_engine_that_paints_something_else_is_refused() {
+        struct Other(cpu::Cpu, u8);
+
+        impl Backend for Other {
+            fn name(&self) -> &str {
+                "other"
+            }
+
+            fn load(&mut self, model: &Model) -> Result<()> {
+                self.0.load(model)
+            }
+
+            fn has_memory(&self) -> bool {
+                self.0.has_memory()
+            }
+
+            fn stylize_after(
+                &mut self,
+                last: Option<&Carried>,
+                input: &Frame,
+                output: &mut Frame,
+            ) -> Result<()> {
+                self.0.stylize_after(last, input, output)?;
+                let value = &mut output.pixels[4321];
+                *value = value.wrapping_add(self.1);
+                Ok(())
+            }
+        }
+
+        let cpu = || cpu::Cpu::new(Some(1), None).unwrap();
+        check::ensure_paints_alike(&mut Other(cpu(), 1), &mut cpu()).unwrap();
+        let error = check::ensure_paints_alike(&mut Other(cpu(), 90), &mut cpu()).unwrap_err();
+        assert!(error.to_string().contains("90"), "{error}");
     }
 }

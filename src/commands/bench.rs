@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::backend::candle::Candle;
+use crate::backend::check::{difference, random_frame};
 use crate::backend::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::Cuda;
 use crate::backend::{Backend, Device};
 use crate::cli::{BenchArgs, BenchBackend};
 use crate::frame::Frame;
@@ -20,6 +21,8 @@ const WARM_UP: usize = 2;
 /// An engine on the bench.
 enum Engine {
     Cpu(Box<Cpu>),
+    #[cfg(feature = "cuda")]
+    Cuda(Box<Cuda>),
     Candle(Box<Candle>),
 }
 
@@ -37,6 +40,9 @@ struct Figures {
     min_ms: f64,
     fps: f64,
     gflops: f64,
+    /// Median of what the GPU itself takes, without the bus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_ms: Option<f64>,
     /// Shortest time of each layer: other programs lengthen some, never all.
     layers: Vec<(String, f64)>,
 }
@@ -60,25 +66,30 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let mut engine = Engine::open(args, threads)?;
     engine.backend().load(&model)?;
     engine.backend().stylize(&input, &mut output)?;
-    let largest_difference = match &engine {
-        Engine::Cpu(_) if !args.no_check => {
-            let mut reference = Candle::new(Device::Cpu, Some(threads))?;
+    let reference = match args.no_check {
+        true => None,
+        false => engine.reference(threads)?,
+    };
+    let largest_difference = match reference {
+        Some(mut reference) => {
             reference.load(&model)?;
             let mut expected = Frame::default();
             reference.stylize(&input, &mut expected)?;
             Some(difference(&output, &expected))
         }
-        _ => None,
+        None => None,
     };
-    let (mut times, mut layers) = (Vec::new(), Vec::new());
+    let (mut times, mut gpu_times, mut layers) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..WARM_UP + usize::from(args.runs) {
         let start = Instant::now();
         engine.backend().stylize(&input, &mut output)?;
         if run >= WARM_UP {
             times.push(start.elapsed());
-            layers.push(engine.layer_times());
+            gpu_times.extend(engine.gpu_time()?);
+            layers.push(engine.layer_times()?);
         }
     }
+    gpu_times.sort();
     times.sort();
     let median_ms = milliseconds(times[times.len() / 2]);
     let macs = model.network.macs_per_pixel() * (width * height) as f64;
@@ -94,6 +105,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         min_ms: milliseconds(times[0]),
         fps: 1e3 / median_ms,
         gflops: 2.0 * macs / median_ms / 1e6,
+        gpu_ms: gpu_times
+            .get(gpu_times.len() / 2)
+            .copied()
+            .map(milliseconds),
         layers: shortest(&layers),
     };
     if args.json {
@@ -106,31 +121,63 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 impl Engine {
     fn open(args: &BenchArgs, threads: usize) -> Result<Self> {
-        Ok(match args.backend {
-            BenchBackend::Cpu => {
-                let level = args.cpu_level.map(Into::into);
-                Self::Cpu(Box::new(Cpu::new(Some(threads), level)?))
+        let device = Device::from(args.device);
+        if args.backend == BenchBackend::Candle {
+            return Ok(Self::Candle(Box::new(Candle::new(device, Some(threads))?)));
+        }
+        #[cfg(feature = "cuda")]
+        if device != Device::Cpu {
+            match Cuda::new() {
+                Err(error) if device == Device::Cuda => return Err(error),
+                Err(_) => {} // the CPU does it
+                Ok(engine) => return Ok(Self::Cuda(Box::new(engine))),
             }
-            BenchBackend::Candle => {
-                Self::Candle(Box::new(Candle::new(Device::Cpu, Some(threads))?))
-            }
-        })
+        }
+        #[cfg(not(feature = "cuda"))]
+        if device == Device::Cuda {
+            crate::backend::open(device, Some(threads), None)?; // says what is missing
+        }
+        let level = args.cpu_level.map(Into::into);
+        Ok(Self::Cpu(Box::new(Cpu::new(Some(threads), level)?)))
     }
 
     fn backend(&mut self) -> &mut dyn Backend {
         match self {
             Self::Cpu(engine) => engine.as_mut(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine) => engine.as_mut(),
             Self::Candle(engine) => engine.as_mut(),
         }
     }
 
-    fn layer_times(&self) -> Vec<(String, Duration)> {
+    /// What the paintings are held against.
+    fn reference(&self, threads: usize) -> Result<Option<Box<dyn Backend>>> {
+        Ok(match self {
+            Self::Cpu(_) => Some(Box::new(Candle::new(Device::Cpu, Some(threads))?)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => Some(Box::new(Cpu::new(Some(threads), None)?)),
+            Self::Candle(_) => None,
+        })
+    }
+
+    /// How long the GPU takes for the last frame, without the bus.
+    fn gpu_time(&mut self) -> Result<Option<Duration>> {
         match self {
-            Self::Cpu(engine) => engine
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine) => engine.replay().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn layer_times(&mut self) -> Result<Vec<(String, Duration)>> {
+        match self {
+            Self::Cpu(engine) => Ok(engine
                 .layer_times()
                 .map(|(name, time)| (name.to_string(), time))
-                .collect(),
-            Self::Candle(_) => Vec::new(),
+                .collect()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(engine) => engine.launch_times(),
+            Self::Candle(_) => Ok(Vec::new()),
         }
     }
 }
@@ -155,6 +202,12 @@ fn print(figures: &Figures) {
         figures.fps,
         figures.gflops
     );
+    if let Some(gpu_ms) = figures.gpu_ms {
+        say!(
+            "{gpu_ms:.3} ms of that on the GPU, without the bus: {:.1} frames/s",
+            1e3 / gpu_ms
+        );
+    }
     let sum: f64 = figures.layers.iter().map(|layer| layer.1).sum();
     for (name, time) in &figures.layers {
         let share = 100.0 * time / sum;
@@ -174,22 +227,4 @@ fn shortest(runs: &[Vec<(String, Duration)>]) -> Vec<(String, f64)> {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// The largest difference of a value between two frames of one size.
-pub fn difference(a: &Frame, b: &Frame) -> u8 {
-    let pairs = a.pixels.iter().zip(&b.pixels);
-    pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
-}
-
-/// A picture of slowly changing colours with noise, the same on every call.
-pub fn random_frame(width: usize, height: usize) -> Frame {
-    let mut random = ChaCha8Rng::seed_from_u64(2);
-    let mut frame = Frame::new(width, height);
-    for (i, value) in frame.pixels.iter_mut().enumerate() {
-        let (x, y) = (i / 3 % width, i / 3 / width);
-        let wave = ((x * (i % 3 + 1)) as f32 / 37.0).sin() + (y as f32 / 23.0).cos();
-        *value = (127.0 + 45.0 * wave + 30.0 * random.random::<f32>()) as u8;
-    }
-    frame
 }

@@ -24,15 +24,13 @@ pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
     static SAID: Once = Once::new();
     let level = args.cpu_level.map(Into::into);
     let threads = args.threads.map(usize::from);
-    let engine = backend::open(args.device.into(), threads, level)?;
+    let opened = backend::open(args.device.into(), threads, level)?;
     SAID.call_once(|| {
-        if let Some(idle) = backend::idle_gpu(args.device.into()) {
-            eprintln!("{idle}");
-        } else if engine.name().ends_with("cuda") {
-            eprintln!("painting on the NVIDIA GPU ({})", engine.name());
+        if let Some(remark) = &opened.remark {
+            eprintln!("{remark}");
         }
     });
-    Ok(engine)
+    Ok(opened.engine)
 }
 
 /// Fails for a place that cannot be written, before hours of work went into what belongs there.

@@ -1,0 +1,59 @@
+//! Whether two engines paint the same: for `bench`, and before a GPU is trusted.
+
+use anyhow::{Result, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Backend;
+use crate::frame::{Carried, Frame};
+use crate::model::Model;
+use crate::network::{Network, Width};
+
+/// Largest difference of two engines, of 255, that is rounding: twice what the GPU's 16-bit values
+/// are allowed.
+const ROUNDING: u8 = 4;
+
+/// The largest difference of a value between two frames of one size.
+pub fn difference(a: &Frame, b: &Frame) -> u8 {
+    let pairs = a.pixels.iter().zip(&b.pixels);
+    pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+/// A picture of slowly changing colours with noise, the same on every call.
+pub fn random_frame(width: usize, height: usize) -> Frame {
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let mut frame = Frame::new(width, height);
+    for (i, value) in frame.pixels.iter_mut().enumerate() {
+        let (x, y) = (i / 3 % width, i / 3 / width);
+        let wave = ((x * (i % 3 + 1)) as f32 / 37.0).sin() + (y as f32 / 23.0).cos();
+        *value = (127.0 + 45.0 * wave + 30.0 * random.random::<f32>()) as u8;
+    }
+    frame
+}
+
+/// Fails when `engine` paints a small frame otherwise than `reference`. Takes milliseconds; both
+/// have another model loaded afterwards.
+pub fn ensure_paints_alike(engine: &mut dyn Backend, reference: &mut dyn Backend) -> Result<()> {
+    let model = Model::random(Network::from(Width::Small).with_memory(), 1)?;
+    let input = random_frame(61, 47);
+    let last = Carried {
+        width: input.width,
+        height: input.height,
+        pixels: input.pixels.iter().rev().copied().collect(),
+        valid: vec![255; input.width * input.height],
+    };
+    let paint = |engine: &mut dyn Backend| {
+        let mut output = Frame::default();
+        engine.load(&model)?;
+        engine.stylize_after(Some(&last), &input, &mut output)?;
+        Ok::<_, anyhow::Error>(output)
+    };
+    let found = difference(&paint(engine)?, &paint(reference)?);
+    ensure!(
+        found <= ROUNDING,
+        "`{}` paints otherwise than `{}`, by up to {found} of 255: update the driver, or use --device cpu",
+        engine.name(),
+        reference.name()
+    );
+    Ok(())
+}

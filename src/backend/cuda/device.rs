@@ -1,0 +1,363 @@
+//! The GPU itself: memory, kernels, the captured graph, and frames over the bus.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use cudarc::driver::sys::CUstreamCaptureMode as CaptureMode;
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags as EventFlags};
+use cudarc::driver::sys::{
+    CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags,
+};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream};
+use cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice, PushKernelArg};
+use cudarc::nvrtc::Ptx;
+use rayon::prelude::*;
+
+use super::Weights;
+use super::program::{Arguments, Launch, Program};
+use crate::backend::{Backend, ensure_fits};
+use crate::frame::{Carried, Frame};
+use crate::model::Model;
+
+/// `kernels.cu` for the cards of today, and as PTX for those to come; `build.rs` compiles it.
+static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
+
+/// The oldest cards whose tensor cores know the instructions.
+const CAPABILITY: (i32, i32) = (8, 0);
+
+/// Bytes that cross the bus at once: while one band does, the next is copied to or from the memory
+/// that the bus reads.
+const BAND: usize = 2 << 20;
+
+/// Bytes that one thread copies at once.
+const SHARE: usize = 256 << 10;
+
+// SAFETY: plain integers in the layout of C, which `Layer` in kernels.cu repeats.
+unsafe impl DeviceRepr for Arguments {}
+
+/// The engine.
+pub struct Cuda {
+    card: String,
+    context: Arc<CudaContext>,
+    /// Everything happens on this one stream, in order.
+    stream: Arc<CudaStream>,
+    module: Arc<CudaModule>,
+    weights: Option<Weights>,
+    ready: Option<Ready>,
+}
+
+/// A program on the GPU, for one model and one size of frame.
+struct Ready {
+    size: (usize, usize),
+    on_card: OnCard,
+    graph: Graph,
+    /// Memory that the bus reads and writes: frame, carried painting and which of it is valid; the
+    /// painting takes the place of the frame.
+    host: PinnedHostSlice<u8>,
+}
+
+/// A program with its memory and kernels.
+struct OnCard {
+    program: Program,
+    functions: BTreeMap<String, CudaFunction>,
+    arena: CudaSlice<u8>,
+}
+
+/// A captured program.
+struct Graph(CudaGraph);
+
+// SAFETY: a graph may be used from any thread, by one at a time; `&mut self` of the engine sees to
+// that.
+unsafe impl Send for Graph {}
+
+impl Cuda {
+    /// Opens the first card. Fails where there is none, or one that is too old.
+    pub fn new() -> Result<Self> {
+        let context = CudaContext::new(0).map_err(|error| {
+            anyhow!(
+                "could not open the NVIDIA GPU ({error:?}): check `nvidia-smi` or use --device cpu"
+            )
+        })?;
+        let card = context.name()?;
+        let (major, minor) = context.compute_capability()?;
+        ensure!(
+            (major, minor) >= CAPABILITY,
+            "the {card} has compute capability {major}.{minor}, below {}.{}: use --device cpu",
+            CAPABILITY.0,
+            CAPABILITY.1
+        );
+        // SAFETY: the engine has one stream, so nothing has to wait for another one.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream()?;
+        let module = context.load_module(Ptx::from_binary(KERNELS.to_vec()));
+        let module = module.with_context(|| format!("could not load the kernels on the {card}"))?;
+        Ok(Self {
+            card,
+            context,
+            stream,
+            module,
+            weights: None,
+            ready: None,
+        })
+    }
+
+    /// The name of the card.
+    pub fn card(&self) -> &str {
+        &self.card
+    }
+
+    /// Paints the last frame again, without the bus, and says how long the GPU took.
+    pub fn replay(&mut self) -> Result<Duration> {
+        let ready = self.ready.as_ref().context("no frame was painted")?;
+        let start = self
+            .stream
+            .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?;
+        ready.graph.0.launch()?;
+        let end = self
+            .stream
+            .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?;
+        milliseconds(start.elapsed_ms(&end)?)
+    }
+
+    /// Name and time of each launch for the last frame, one after the other instead of as a graph.
+    pub fn launch_times(&mut self) -> Result<Vec<(String, Duration)>> {
+        let ready = self.ready.as_ref().context("no frame was painted")?;
+        let mut events = vec![
+            self.stream
+                .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?,
+        ];
+        let launches = &ready.on_card.program.launches;
+        for launch in launches {
+            ready.on_card.start(&self.stream, launch)?;
+            events.push(
+                self.stream
+                    .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?,
+            );
+        }
+        let launches = launches.iter().zip(events.windows(2));
+        let time = |(launch, events): (&Launch, &[_])| {
+            let [start, end]: &[cudarc::driver::CudaEvent; 2] = events.try_into()?;
+            Ok((launch.name.clone(), milliseconds(start.elapsed_ms(end)?)?))
+        };
+        launches.map(time).collect()
+    }
+
+    /// Brings a program for frames of `size` to the GPU.
+    fn prepare(&self, weights: &Weights, size: (usize, usize)) -> Result<Ready> {
+        let program = Program::new(weights, size)?;
+        let mut functions = BTreeMap::new();
+        for launch in &program.launches {
+            if !functions.contains_key(&launch.kernel) {
+                functions.insert(launch.kernel.clone(), self.function(launch)?);
+            }
+        }
+        self.stream.synchronize()?; // what was dropped is free after this
+        let (free, _) = self.context.mem_get_info()?;
+        ensure!(
+            program.arena < free,
+            "a frame of {}x{} needs {} MiB of the memory of the {}, {} are free: paint at most about {}x{}",
+            size.0,
+            size.1,
+            program.arena >> 20,
+            self.card,
+            free >> 20,
+            fitting(size.0, free, program.arena),
+            fitting(size.1, free, program.arena),
+        );
+        // SAFETY: nothing reads the memory before it is written: weights below, frames by `paint`,
+        // the rest by the launches in their order.
+        let mut arena = unsafe { self.stream.alloc::<u8>(program.arena) }?;
+        self.stream.memcpy_htod(weights.bytes(), &mut arena)?;
+        let bytes = host_places(&program).last().map_or(0, |place| place.end);
+        // SAFETY: every byte is written before it is read; `paint` fills a band, then sends it.
+        let host = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
+        self.stream.synchronize()?;
+
+        let on_card = OnCard {
+            program,
+            functions,
+            arena,
+        };
+        let mode = CaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode)?;
+        let mut launches = on_card.program.launches.iter();
+        let started = launches.try_for_each(|launch| on_card.start(&self.stream, launch));
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        started?;
+        Ok(Ready {
+            size,
+            on_card,
+            graph: Graph(graph?.context("the GPU captured nothing")?),
+            host,
+        })
+    }
+
+    fn function(&self, launch: &Launch) -> Result<CudaFunction> {
+        let most = Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let most = self.context.attribute(most)?;
+        ensure!(
+            launch.shared <= most as u32,
+            "the network is too wide for the {}: a block of `{}` needs {} bytes of shared memory, \
+             it has {most}: use --device cpu",
+            self.card,
+            launch.kernel,
+            launch.shared
+        );
+        let function = self.module.load_function(&launch.kernel)?;
+        let shared = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function.set_attribute(shared, most)?;
+        Ok(function)
+    }
+}
+
+impl OnCard {
+    fn start(&self, stream: &Arc<CudaStream>, launch: &Launch) -> Result<()> {
+        let (arena, _) = self.arena.device_ptr(stream);
+        let function = &self.functions[&launch.kernel];
+        let [x, y, z] = launch.grid;
+        let config = LaunchConfig {
+            grid_dim: (x, y, z),
+            block_dim: (launch.threads, 1, 1),
+            shared_mem_bytes: launch.shared,
+        };
+        let mut builder = stream.launch_builder(function);
+        builder.arg(&arena).arg(&launch.arguments);
+        // SAFETY: the kernels of kernels.cu take these two arguments, and stay within the arena for
+        // the launches of its program, which the emulator's guards in tests/cuda.rs watch.
+        unsafe { builder.launch(config) }?;
+        Ok(())
+    }
+}
+
+impl Ready {
+    /// Sends the frame and what is carried, runs the graph, fetches the painting.
+    fn paint(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        last: Option<&Carried>,
+        input: &Frame,
+        output: &mut Frame,
+    ) -> Result<()> {
+        let OnCard { program, arena, .. } = &mut self.on_card;
+        let places = host_places(program);
+        let host = self.host.as_mut_slice()?;
+        let mut sends: Vec<(Option<&[u8]>, Range<usize>, Range<usize>)> = vec![(
+            Some(&input.pixels),
+            program.frame.clone(),
+            places[0].clone(),
+        )];
+        if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
+            if let Some(last) = last {
+                sends.push((Some(&last.pixels), carried.clone(), places[1].clone()));
+            }
+            let known = last.map(|last| &last.valid[..]);
+            sends.push((known, valid.clone(), places[2].clone()));
+        }
+        for (bytes, to, place) in sends {
+            let mut to = arena.slice_mut(to);
+            for (band, host) in host[place].chunks_mut(BAND).enumerate() {
+                let range = band * BAND..band * BAND + host.len();
+                match bytes {
+                    Some(bytes) => copy(&bytes[range.clone()], host),
+                    None => host.fill(0),
+                }
+                stream.memcpy_htod(host, &mut to.slice_mut(range))?;
+            }
+        }
+        self.graph.0.launch()?;
+
+        let painted = arena.slice(program.painted.clone());
+        let bands = || host_bands(&places[0]);
+        let mut arrived = Vec::new();
+        for band in bands() {
+            let from = band.start - places[0].start..band.end - places[0].start;
+            stream.memcpy_dtoh(&painted.slice(from), &mut host[band])?;
+            arrived.push(stream.record_event(None)?);
+        }
+        output.shape_like(input);
+        for ((band, arrived), output) in bands().zip(arrived).zip(output.pixels.chunks_mut(BAND)) {
+            arrived.synchronize()?;
+            copy(&host[band], output);
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> &str {
+        "cuda"
+    }
+
+    fn load(&mut self, model: &Model) -> Result<()> {
+        self.ready = None;
+        self.weights = Some(Weights::pack(model)?);
+        Ok(())
+    }
+
+    fn has_memory(&self) -> bool {
+        self.weights.as_ref().is_some_and(Weights::has_memory)
+    }
+
+    fn stylize_after(
+        &mut self,
+        last: Option<&Carried>,
+        input: &Frame,
+        output: &mut Frame,
+    ) -> Result<()> {
+        ensure_fits(input, last)?;
+        let weights = self.weights.as_ref().context("no model is loaded")?;
+        let size = (input.width, input.height);
+        let mut ready = match self.ready.take() {
+            Some(ready) if ready.size == size => ready,
+            other => {
+                drop(other); // its memory may be needed
+                self.prepare(weights, size)?
+            }
+        };
+        let painted = ready.paint(&self.stream, last, input, output);
+        self.ready = Some(ready);
+        painted.with_context(|| format!("the {} failed", self.card))
+    }
+}
+
+/// Where frame, carried painting and its validity lie in the host's memory.
+fn host_places(program: &Program) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let places = [
+        Some(&program.frame),
+        program.carried.as_ref(),
+        program.valid.as_ref(),
+    ];
+    let place = |place: &Range<usize>| {
+        let start = end;
+        end += place.len();
+        start..end
+    };
+    places.into_iter().flatten().map(place).collect()
+}
+
+fn host_bands(place: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = place.end;
+    place
+        .clone()
+        .step_by(BAND)
+        .map(move |start| start..end.min(start + BAND))
+}
+
+/// Copies on every core: one alone is slower than the bus.
+fn copy(from: &[u8], to: &mut [u8]) {
+    let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
+    shares.for_each(|(from, to)| to.copy_from_slice(from));
+}
+
+/// The part of `length` with which a picture would take `free` bytes instead of `needed`.
+fn fitting(length: usize, free: usize, needed: usize) -> usize {
+    (length as f64 * (free as f64 / needed as f64).sqrt()) as usize
+}
+
+fn milliseconds(milliseconds: f32) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f32(milliseconds / 1e3)?)
+}

@@ -1,0 +1,21 @@
+//! The engine for NVIDIA GPUs: every layer one launch on tensor cores, f16 in memory, f32 in sums.
+//!
+//! `weights` packs a model for the kernels of `kernels.cu`, `program` lays its launches out for a
+//! size of frame; both are plain data. `device` alone talks to a GPU, through cudarc, and exists
+//! with the feature `cuda`. README.md beside this file says how the layers are computed.
+
+#[cfg(feature = "cuda")]
+mod device;
+pub mod program;
+mod weights;
+
+#[cfg(feature = "cuda")]
+pub use device::Cuda;
+pub use weights::Weights;
+
+impl Weights {
+    /// The packed values: the beginning of every program's arena.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}

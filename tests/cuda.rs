@@ -1,0 +1,312 @@
+//! The CUDA engine's programs and kernels without a GPU: compiled as C++ and run thread by thread in
+//! an emulator, against the engine for CPUs.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use repaint::backend::Backend;
+use repaint::backend::check::difference;
+use repaint::backend::cpu::Cpu;
+use repaint::backend::cuda::Weights;
+use repaint::backend::cuda::program::{Arguments, Launch, Program};
+use repaint::frame::{Carried, Frame};
+use repaint::model::Model;
+use repaint::network::Network;
+
+/// The emulator with the kernels in it, compiled once.
+fn emulator() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
+        let built = Command::new("c++")
+            .args([
+                "-std=c++17",
+                "-O2",
+                "-Wall",
+                "-Wno-unknown-pragmas",
+                "-Werror",
+            ])
+            .arg("-I")
+            .arg(root.join("src/backend/cuda"))
+            .arg("-I")
+            .arg(root.join("tests/cuda"))
+            .arg(root.join("tests/cuda/main.cpp"))
+            .arg("-o")
+            .arg(&program)
+            .output()
+            .expect("c++ is there: setup.sh sees to it");
+        let words = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{words}");
+        program
+    })
+}
+
+/// The bytes of a launch for the emulator.
+fn describe(launch: &Launch, bytes: &mut Vec<u8>) {
+    let mut number = |value: u32| bytes.extend(value.to_le_bytes());
+    number(launch.kernel.len() as u32);
+    bytes.extend(launch.kernel.as_bytes());
+    let mut number = |value: u32| bytes.extend(value.to_le_bytes());
+    launch.grid.into_iter().for_each(&mut number);
+    number(launch.threads);
+    number(launch.shared);
+    let a = &launch.arguments;
+    let places = [
+        a.frame, a.carried, a.valid, a.painted, a.source, a.scales, a.skip, a.keep, a.weights,
+        a.octets, a.affine, a.output, a.partials,
+    ];
+    let sizes = [
+        a.frame_width,
+        a.frame_height,
+        a.source_width,
+        a.source_height,
+        a.source_octets,
+        a.width,
+        a.height,
+        a.octets_out,
+        a.pixel,
+        a.steps,
+        a.tiles_x,
+        a.tiles_y,
+        a.tile,
+        a.stage,
+        a.sums,
+        a.floor,
+        a.phases,
+        a.tile_rows,
+        a.tile_columns,
+    ];
+    bytes.extend(places.iter().flat_map(|place| place.to_le_bytes()));
+    bytes.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
+    bytes.resize(
+        bytes.len() + size_of::<Arguments>() - 8 * places.len() - 4 * sizes.len(),
+        0,
+    );
+}
+
+/// What the emulated GPU paints.
+fn emulate(model: &Model, last: Option<&Carried>, input: &Frame, backwards: bool) -> Frame {
+    let weights = Weights::pack(model).unwrap();
+    let program = Program::new(&weights, (input.width, input.height)).unwrap();
+    let mut arena = vec![0xff; program.arena];
+    arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
+    arena[program.frame.clone()].copy_from_slice(&input.pixels);
+    if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
+        match last {
+            Some(last) => {
+                arena[carried.clone()].copy_from_slice(&last.pixels);
+                arena[valid.clone()].copy_from_slice(&last.valid);
+            }
+            None => arena[valid.clone()].fill(0),
+        }
+    }
+    let mut bytes = (arena.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(&arena);
+    bytes.extend((size_of::<Arguments>() as u32).to_le_bytes());
+    bytes.extend((program.launches.len() as u32).to_le_bytes());
+    for launch in &program.launches {
+        describe(launch, &mut bytes);
+    }
+    let mut command = Command::new(emulator());
+    if backwards {
+        command.env("REPAINT_EMULATOR_BACKWARDS", "1");
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&bytes).unwrap();
+    drop(stdin);
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "the emulator's words are above");
+    let mut painted = Frame::default();
+    painted.shape_like(input);
+    painted
+        .pixels
+        .copy_from_slice(&done.stdout[program.painted]);
+    painted
+}
+
+/// What the engine for CPUs paints.
+fn paint(model: &Model, last: Option<&Carried>, input: &Frame) -> Frame {
+    let mut engine = Cpu::new(None, None).unwrap();
+    engine.load(model).unwrap();
+    let mut painted = Frame::default();
+    engine.stylize_after(last, input, &mut painted).unwrap();
+    painted
+}
+
+/// A picture of slow waves and some noise.
+fn picture(width: usize, height: usize, seed: usize) -> Frame {
+    let mut frame = Frame::new(width, height);
+    for (i, value) in frame.pixels.iter_mut().enumerate() {
+        let (x, y, color) = (i / 3 % width, i / 3 / width, i % 3 + seed);
+        let wave = ((x * (color + 1)) as f32 / 9.0).sin() + (y as f32 / 7.0 + color as f32).cos();
+        let noise = (i * 7919 + seed * 31) % 97;
+        *value = (115.0 + 45.0 * wave + noise as f32 / 2.0).clamp(0.0, 255.0) as u8;
+    }
+    frame
+}
+
+/// A carried painting that is valid but for a corner.
+fn carried(width: usize, height: usize) -> Carried {
+    let valid = |i: usize| {
+        if i % width < 5 && i / width < 7 {
+            0
+        } else {
+            255
+        }
+    };
+    Carried {
+        width,
+        height,
+        pixels: picture(width, height, 5).pixels,
+        valid: (0..width * height).map(valid).collect(),
+    }
+}
+
+/// Holds the emulated GPU against the CPU: rounding to f16 may show by 2 of 255, and by 8 where the
+/// norms see a handful of different pixels.
+fn assert_paints_like_the_cpu(name: &str, model: &Model, last: Option<&Carried>, input: &Frame) {
+    let (gpu, cpu) = (
+        emulate(model, last, input, false),
+        paint(model, last, input),
+    );
+    let found = difference(&gpu, &cpu);
+    println!("{name}: {found}/255");
+    let bound = if input.width.min(input.height) < 16 {
+        8
+    } else {
+        2
+    };
+    assert!(found <= bound, "{name}: {found}/255");
+}
+
+#[test]
+fn the_gpu_paints_as_the_cpu_does() {
+    let small = Network::new([8, 16, 32]);
+    let networks = [
+        ("small with memory", small.with_memory()),
+        ("medium", Network::new([16, 32, 64])),
+        (
+            "widths that fill no group of 8",
+            Network {
+                residual_blocks: 1,
+                ..Network::new([5, 12, 20]).with_memory()
+            },
+        ),
+        (
+            "more channels than a block computes",
+            Network {
+                residual_blocks: 1,
+                ..Network::new([8, 72, 136])
+            },
+        ),
+        (
+            "two styles and no residual blocks",
+            Network {
+                styles: 2,
+                residual_blocks: 0,
+                ..small
+            },
+        ),
+        (
+            "more inputs",
+            Network {
+                input_channels: 4,
+                residual_blocks: 1,
+                ..small
+            },
+        ),
+    ];
+    for (name, network) in networks {
+        let model = Model::random(network, 3).unwrap();
+        assert_paints_like_the_cpu(name, &model, None, &picture(70, 45, 1));
+    }
+}
+
+#[test]
+fn a_carried_painting_is_seen_where_it_is_valid() {
+    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 4).unwrap();
+    let (input, last) = (picture(41, 38, 2), carried(41, 38));
+    assert_paints_like_the_cpu("carried", &model, Some(&last), &input);
+    let (with, without) = (
+        emulate(&model, Some(&last), &input, false),
+        emulate(&model, None, &input, false),
+    );
+    assert!(difference(&with, &without) > 20, "it makes a difference");
+}
+
+#[test]
+fn pictures_of_every_small_size_are_painted() {
+    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 5).unwrap();
+    for (width, height) in [(1, 1), (1, 40), (3, 2), (16, 17), (33, 18), (49, 31)] {
+        let name = format!("{width}x{height}");
+        assert_paints_like_the_cpu(&name, &model, None, &picture(width, height, 3));
+    }
+}
+
+#[test]
+fn a_plain_frame_stays_plain() {
+    let model = Model::random(Network::new([8, 16, 32]), 6).unwrap();
+    for value in [0, 200] {
+        let mut input = Frame::new(50, 40);
+        input.pixels.fill(value);
+        assert_paints_like_the_cpu("plain", &model, None, &input);
+    }
+}
+
+#[test]
+fn the_trained_styles_paint_as_on_the_cpu() {
+    let input = picture(96, 64, 7);
+    for name in ["starry_night", "the_scream", "shipwreck"] {
+        let model = Model::find(name).unwrap();
+        assert_paints_like_the_cpu(name, &model, None, &input);
+    }
+}
+
+#[test]
+fn the_order_of_threads_does_not_matter() {
+    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 8).unwrap();
+    let (input, last) = (picture(52, 35, 4), carried(52, 35));
+    let forwards = emulate(&model, Some(&last), &input, false);
+    assert_eq!(forwards, emulate(&model, Some(&last), &input, true));
+}
+
+#[test]
+fn tensors_in_use_at_the_same_time_lie_apart() {
+    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 9).unwrap();
+    let weights = Weights::pack(&model).unwrap();
+    let program = Program::new(&weights, (1920, 1080)).unwrap();
+    for launch in program
+        .launches
+        .iter()
+        .filter(|launch| launch.kernel != "finish")
+    {
+        let a = &launch.arguments;
+        let source = a.source_width as u64 * a.source_height as u64 * a.source_octets as u64 * 16;
+        let growth = if a.phases == 4 { 4 } else { 1 };
+        let output = a.width as u64 * a.height as u64 * a.octets_out as u64 * 16 * growth;
+        let mut taken = vec![(0, weights.bytes().len() as u64)];
+        for (place, length) in [
+            (a.source, source),
+            (a.skip, source),
+            (a.keep, source),
+            (a.output, output),
+        ] {
+            if place > 0 {
+                taken.push((place, place + length));
+            }
+        }
+        taken.sort_unstable();
+        for pair in taken.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "{}: {taken:?}", launch.name);
+        }
+        assert!(taken.last().unwrap().1 <= program.arena as u64);
+    }
+}
