@@ -8,7 +8,6 @@ use common::{assert_close, reference};
 use repaint::backend::candle::Candle;
 use repaint::backend::{Backend, Device, open};
 use repaint::frame::Frame;
-use repaint::kernels::Level;
 use repaint::model::{Metadata, Model, Tensor};
 use repaint::network::Network;
 
@@ -183,7 +182,7 @@ fn asking_for_cuda_without_it_names_the_remedy() {
         panic!("opened a device that the program knows nothing of");
     };
     assert!(error.to_string().contains("--device cpu"), "{error}");
-    let engine = open(Device::Auto, None, Some(Level::Generic))
+    let engine = open(Device::Auto, None, Some(repaint::kernels::Level::Generic))
         .unwrap()
         .engine;
     assert_eq!(engine.name(), "cpu-generic");

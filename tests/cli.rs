@@ -251,7 +251,7 @@ fn cuda_without_a_card_says_so() {
         println!("skipped: this machine has an NVIDIA driver");
         return;
     }
-    assert_refused(folder.path(), &args, &["cuda"]);
+    assert_refused(folder.path(), &args, &["--device cpu"]);
 }
 
 /// Everything that is said goes to a reader that has gone.

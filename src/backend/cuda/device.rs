@@ -77,8 +77,9 @@ impl Cuda {
     /// Opens the first card. Fails where there is none, or one that is too old.
     pub fn new() -> Result<Self> {
         let context = CudaContext::new(0).map_err(|error| {
+            let reason = error.0;
             anyhow!(
-                "could not open the NVIDIA GPU ({error:?}): check `nvidia-smi` or use --device cpu"
+                "could not open the NVIDIA GPU ({reason:?}): check `nvidia-smi` or use --device cpu"
             )
         })?;
         let card = context.name()?;
@@ -244,21 +245,9 @@ impl Ready {
         let OnCard { program, arena, .. } = &mut self.on_card;
         let places = host_places(program);
         let host = self.host.as_mut_slice()?;
-        let mut sends: Vec<(Option<&[u8]>, Range<usize>, Range<usize>)> = vec![(
-            Some(&input.pixels),
-            program.frame.clone(),
-            places[0].clone(),
-        )];
-        if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
-            if let Some(last) = last {
-                sends.push((Some(&last.pixels), carried.clone(), places[1].clone()));
-            }
-            let known = last.map(|last| &last.valid[..]);
-            sends.push((known, valid.clone(), places[2].clone()));
-        }
-        for (bytes, to, place) in sends {
-            let mut to = arena.slice_mut(to);
-            for (band, host) in host[place].chunks_mut(BAND).enumerate() {
+        let mut send = |bytes: Option<&[u8]>, place: &Range<usize>, to: &Range<usize>| {
+            let mut to = arena.slice_mut(to.clone());
+            for (band, host) in host[place.clone()].chunks_mut(BAND).enumerate() {
                 let range = band * BAND..band * BAND + host.len();
                 match bytes {
                     Some(bytes) => copy(&bytes[range.clone()], host),
@@ -266,6 +255,14 @@ impl Ready {
                 }
                 stream.memcpy_htod(host, &mut to.slice_mut(range))?;
             }
+            Ok::<_, anyhow::Error>(())
+        };
+        send(Some(&input.pixels), &places[0], &program.frame)?;
+        if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
+            if let Some(last) = last {
+                send(Some(&last.pixels), &places[1], carried)?;
+            }
+            send(last.map(|last| &last.valid[..]), &places[2], valid)?;
         }
         self.graph.0.launch()?;
 
