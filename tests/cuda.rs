@@ -310,3 +310,32 @@ fn tensors_in_use_at_the_same_time_lie_apart() {
         assert!(taken.last().unwrap().1 <= program.arena as u64);
     }
 }
+
+/// The engine as a whole on a real card, where there is one.
+#[cfg(feature = "cuda")]
+#[test]
+fn a_card_paints_as_the_cpu_does() {
+    let mut engine = match repaint::backend::cuda::Cuda::new() {
+        Ok(engine) => engine,
+        Err(error) => {
+            println!("skipped: {error}");
+            return;
+        }
+    };
+    let networks = [[8, 16, 32], [16, 32, 64], [32, 64, 128], [5, 12, 20]];
+    for network in networks.map(Network::new) {
+        for network in [network, network.with_memory()] {
+            let model = Model::random(network, 11).unwrap();
+            engine.load(&model).unwrap();
+            for (width, height) in [(70, 45), (333, 500), (70, 45), (1280, 720)] {
+                let (input, last) = (picture(width, height, 6), carried(width, height));
+                for last in [None, Some(&last), None] {
+                    let mut painted = Frame::default();
+                    engine.stylize_after(last, &input, &mut painted).unwrap();
+                    let found = difference(&painted, &paint(&model, last, &input));
+                    assert!(found <= 2, "{network:?} at {width}x{height}: {found}/255");
+                }
+            }
+        }
+    }
+}

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use cudarc::driver::PushKernelArg;
 use cudarc::driver::sys::CUstreamCaptureMode as CaptureMode;
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags as EventFlags};
 use cudarc::driver::sys::{
     CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags,
 };
-use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream};
-use cudarc::driver::{DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice, PushKernelArg};
+use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice};
+use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice};
 use cudarc::nvrtc::Ptx;
 use rayon::prelude::*;
 
@@ -113,37 +114,31 @@ impl Cuda {
     /// Paints the last frame again, without the bus, and says how long the GPU took.
     pub fn replay(&mut self) -> Result<Duration> {
         let ready = self.ready.as_ref().context("no frame was painted")?;
-        let start = self
-            .stream
-            .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?;
+        let start = self.mark()?;
         ready.graph.0.launch()?;
-        let end = self
-            .stream
-            .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?;
-        milliseconds(start.elapsed_ms(&end)?)
+        between(&start, &self.mark()?)
     }
 
     /// Name and time of each launch for the last frame, one after the other instead of as a graph.
     pub fn launch_times(&mut self) -> Result<Vec<(String, Duration)>> {
         let ready = self.ready.as_ref().context("no frame was painted")?;
-        let mut events = vec![
-            self.stream
-                .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?,
-        ];
         let launches = &ready.on_card.program.launches;
+        let mut marks = vec![self.mark()?];
         for launch in launches {
             ready.on_card.start(&self.stream, launch)?;
-            events.push(
-                self.stream
-                    .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?,
-            );
+            marks.push(self.mark()?);
         }
-        let launches = launches.iter().zip(events.windows(2));
-        let time = |(launch, events): (&Launch, &[_])| {
-            let [start, end]: &[cudarc::driver::CudaEvent; 2] = events.try_into()?;
-            Ok((launch.name.clone(), milliseconds(start.elapsed_ms(end)?)?))
-        };
-        launches.map(time).collect()
+        let times = launches.iter().zip(marks.iter().zip(&marks[1..]));
+        let time =
+            |(launch, (start, end)): (&Launch, _)| Ok((launch.name.clone(), between(start, end)?));
+        times.map(time).collect()
+    }
+
+    /// A mark in the stream that keeps its time.
+    fn mark(&self) -> Result<CudaEvent> {
+        Ok(self
+            .stream
+            .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?)
     }
 
     /// Brings a program for frames of `size` to the GPU.
@@ -355,6 +350,8 @@ fn fitting(length: usize, free: usize, needed: usize) -> usize {
     (length as f64 * (free as f64 / needed as f64).sqrt()) as usize
 }
 
-fn milliseconds(milliseconds: f32) -> Result<Duration> {
+/// The GPU's time from one mark to a later one.
+fn between(start: &CudaEvent, end: &CudaEvent) -> Result<Duration> {
+    let milliseconds = start.elapsed_ms(end)?;
     Ok(Duration::try_from_secs_f32(milliseconds / 1e3)?)
 }
