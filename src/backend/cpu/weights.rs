@@ -1,6 +1,6 @@
 //! The values of a model in the order in which the kernels read them.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::kernels::{self, Buffer};
 use crate::kernels::Level;
@@ -177,16 +177,7 @@ fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
         (3, 1, 2) => Kind::Upsampled,
         _ => bail!("no kernel for layer `{}`: {shape:?}", layer.name),
     };
-    ensure!(
-        layer.carried == 0 || (kind == Kind::Strided && index == 1),
-        "layer `{}`: no kernel sees a carried painting there",
-        layer.name
-    );
-    ensure!(
-        layer.norm.is_some() == (kind != Kind::Last),
-        "layer `{}`: a norm is expected after each layer but the last",
-        layer.name
-    );
+    layer.ensure_place(index, count)?;
     Ok(kind)
 }
 

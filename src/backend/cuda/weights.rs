@@ -1,6 +1,6 @@
 //! The values of a model in the order in which the kernels of `kernels.cu` read them.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use half::f16;
 
 use crate::model::Model;
@@ -389,16 +389,7 @@ fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
         _ => None,
     };
     let kind = kind.with_context(|| format!("no CUDA kernel for layer `{}`", layer.name))?;
-    ensure!(
-        layer.carried == 0 || (kind == Kind::Strided && index == 1),
-        "layer `{}`: no CUDA kernel sees a carried painting there",
-        layer.name
-    );
-    ensure!(
-        layer.norm.is_some() == (kind != Kind::Last),
-        "layer `{}`: a norm is expected after each layer but the last",
-        layer.name
-    );
+    layer.ensure_place(index, count)?;
     Ok(kind)
 }
 
