@@ -21,6 +21,7 @@
 pub mod backend;
 pub mod cli;
 pub mod commands;
+pub mod detail;
 pub mod fetch;
 pub mod flow;
 pub mod folders;
