@@ -126,16 +126,14 @@ impl Engine {
             return Ok(Self::Candle(Box::new(Candle::new(device, Some(threads))?)));
         }
         #[cfg(feature = "cuda")]
-        if device != Device::Cpu {
-            match Cuda::new() {
-                Err(error) if device == Device::Cuda => return Err(error),
-                Err(_) => {} // the CPU does it
-                Ok(engine) => return Ok(Self::Cuda(Box::new(engine))),
-            }
+        if device != Device::Cpu
+            && let Ok(engine) = Cuda::new()
+        {
+            return Ok(Self::Cuda(Box::new(engine)));
         }
-        #[cfg(not(feature = "cuda"))]
-        if device == Device::Cuda {
-            crate::backend::open(device, Some(threads), None)?; // says what is missing
+        // An error where the GPU was asked for, a remark where it lies idle.
+        if let Some(text) = crate::backend::open(device, Some(threads), None)?.remark {
+            remark!("{text}");
         }
         let level = args.cpu_level.map(Into::into);
         Ok(Self::Cpu(Box::new(Cpu::new(Some(threads), level)?)))
