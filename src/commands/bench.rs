@@ -9,7 +9,7 @@ use crate::backend::check::{difference, random_frame};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
-use crate::backend::{Backend, Device};
+use crate::backend::{self, Backend, Device};
 use crate::cli::{BenchArgs, BenchBackend};
 use crate::frame::Frame;
 use crate::model::Model;
@@ -125,15 +125,15 @@ impl Engine {
         if args.backend == BenchBackend::Candle {
             return Ok(Self::Candle(Box::new(Candle::new(device, Some(threads))?)));
         }
-        #[cfg(feature = "cuda")]
-        if device != Device::Cpu
-            && let Ok(engine) = Cuda::new()
-        {
-            return Ok(Self::Cuda(Box::new(engine)));
-        }
-        // An error where the GPU was asked for, a remark where it lies idle.
-        if let Some(text) = crate::backend::open(device, Some(threads), None)?.remark {
-            remark!("{text}");
+        if device != Device::Cpu {
+            #[cfg(feature = "cuda")]
+            if let Ok(engine) = Cuda::new() {
+                return Ok(Self::Cuda(Box::new(engine)));
+            }
+            // An error where the GPU was asked for, a remark where it lies idle.
+            if let Some(text) = backend::open(device, Some(threads), None)?.remark {
+                remark!("{text}");
+            }
         }
         let level = args.cpu_level.map(Into::into);
         Ok(Self::Cpu(Box::new(Cpu::new(Some(threads), level)?)))

@@ -27,7 +27,7 @@ const FRAMES: u32 = 8;
 const STILLS: u32 = 3;
 
 /// Part of the carried painting that stays in the next one, as in a film. Films keep more since they
-/// sharpen it again; the built-in styles were trained with this much.
+/// get detail back; the built-in styles were trained with this much.
 const STAYS: f64 = 0.4;
 
 /// Most rectangles of a picture in which a carried painting is hidden, as things are that come into
