@@ -1,4 +1,4 @@
-//! How the program is linked, and the CUDA engine's kernels where the feature `cuda` wants them.
+//! How the program is linked, and the kernels for NVIDIA GPUs where the feature `cuda` wants them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,13 +13,18 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
     }
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
-        compile_kernels();
+        compile_kernels("src/backend/cuda/kernels.cu", "kernels.fatbin");
+        compile_kernels("src/ops/cuda/kernels.cu", "training.fatbin");
     }
 }
 
-fn compile_kernels() {
-    let source = "src/backend/cuda/kernels.cu";
-    println!("cargo::rerun-if-changed=src/backend/cuda");
+/// Where `gpu.h` lies.
+const HEADERS: &str = "src/backend/cuda";
+
+/// Compiles a source with kernels to a file of the build's folder.
+fn compile_kernels(source: &str, product: &str) {
+    println!("cargo::rerun-if-changed={source}");
+    println!("cargo::rerun-if-changed={HEADERS}");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     let nvcc = match std::env::var_os("CUDA_HOME") {
         Some(home) => PathBuf::from(home).join("bin/nvcc"),
@@ -36,9 +41,9 @@ fn compile_kernels() {
     // PTX of the oldest runs on every card, those between two of the list included.
     command.arg("-gencode=arch=compute_80,code=compute_80");
     command
-        .arg(source)
+        .args(["-I", HEADERS, source])
         .arg("-o")
-        .arg(out.join("kernels.fatbin"));
+        .arg(out.join(product));
     match command.status() {
         Ok(status) if status.success() => {}
         Ok(status) => panic!("nvcc could not compile {source}: {status}"),

@@ -1,10 +1,8 @@
 //! The CUDA engine's programs and kernels without a GPU: compiled as C++ and run thread by thread in
 //! an emulator, against the engine for CPUs.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+#[path = "cuda/emulator.rs"]
+mod emulator;
 
 use repaint::backend::Backend;
 use repaint::backend::check::difference;
@@ -15,44 +13,8 @@ use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
 use repaint::network::Network;
 
-/// The emulator with the kernels in it, compiled once.
-fn emulator() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
-        let built = Command::new("c++")
-            .args([
-                "-std=c++17",
-                "-O2",
-                "-Wall",
-                "-Wno-unknown-pragmas",
-                "-Werror",
-            ])
-            .arg("-I")
-            .arg(root.join("src/backend/cuda"))
-            .arg("-I")
-            .arg(root.join("tests/cuda"))
-            .arg(root.join("tests/cuda/main.cpp"))
-            .arg("-o")
-            .arg(&program)
-            .output()
-            .expect("c++ is there: setup.sh sees to it");
-        let words = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "{words}");
-        program
-    })
-}
-
-/// The bytes of a launch for the emulator.
-fn describe(launch: &Launch, bytes: &mut Vec<u8>) {
-    let mut number = |value: u32| bytes.extend(value.to_le_bytes());
-    number(launch.kernel.len() as u32);
-    bytes.extend(launch.kernel.as_bytes());
-    let mut number = |value: u32| bytes.extend(value.to_le_bytes());
-    launch.grid.into_iter().for_each(&mut number);
-    number(launch.threads);
-    number(launch.shared);
+/// A launch for the emulator.
+fn describe(launch: &Launch) -> emulator::Launch<'_> {
     let a = &launch.arguments;
     let places = [
         a.frame, a.carried, a.valid, a.painted, a.source, a.scales, a.skip, a.keep, a.weights,
@@ -79,12 +41,17 @@ fn describe(launch: &Launch, bytes: &mut Vec<u8>) {
         a.tile_rows,
         a.tile_columns,
     ];
-    bytes.extend(places.iter().flat_map(|place| place.to_le_bytes()));
-    bytes.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
-    bytes.resize(
-        bytes.len() + size_of::<Arguments>() - 8 * places.len() - 4 * sizes.len(),
-        0,
-    );
+    let places = places.iter().flat_map(|place| place.to_le_bytes());
+    let sizes = sizes.iter().flat_map(|size| size.to_le_bytes());
+    let mut arguments: Vec<u8> = places.chain(sizes).collect();
+    arguments.resize(size_of::<Arguments>(), 0);
+    emulator::Launch {
+        kernel: &launch.kernel,
+        grid: launch.grid,
+        threads: launch.threads,
+        shared: launch.shared,
+        arguments,
+    }
 }
 
 /// What the emulated GPU paints.
@@ -103,32 +70,11 @@ fn emulate(model: &Model, last: Option<&Carried>, input: &Frame, backwards: bool
             None => arena[valid.clone()].fill(0),
         }
     }
-    let mut bytes = (arena.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(&arena);
-    bytes.extend((size_of::<Arguments>() as u32).to_le_bytes());
-    bytes.extend((program.launches.len() as u32).to_le_bytes());
-    for launch in &program.launches {
-        describe(launch, &mut bytes);
-    }
-    let mut command = Command::new(emulator());
-    if backwards {
-        command.env("REPAINT_EMULATOR_BACKWARDS", "1");
-    }
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(&bytes).unwrap();
-    drop(stdin);
-    let done = child.wait_with_output().unwrap();
-    assert!(done.status.success(), "the emulator's words are above");
+    let launches: Vec<_> = program.launches.iter().map(describe).collect();
+    let done = emulator::run("src/backend/cuda", &arena, &launches, backwards);
     let mut painted = Frame::default();
     painted.shape_like(input);
-    painted
-        .pixels
-        .copy_from_slice(&done.stdout[program.painted]);
+    painted.pixels.copy_from_slice(&done[program.painted]);
     painted
 }
 

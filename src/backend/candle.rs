@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Backend, Device, ensure_fits};
+use super::{Backend, Device, ensure_fits, idle_gpu};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
 use crate::network::{CARRIED, Network};
@@ -35,7 +35,7 @@ impl Candle {
             .build()
             .context("could not start the threads of the engine")?;
         Ok(Self {
-            device: open(device)?,
+            device: open(device, &mut |_| ())?,
             pool,
             loaded: None,
             planes: Vec::new(),
@@ -132,26 +132,39 @@ impl Backend for Candle {
     }
 }
 
-/// Opens the device as candle knows it; [`Device::Auto`] falls back to the CPU.
-pub fn open(device: Device) -> Result<candle_core::Device> {
-    let cuda = || {
-        if cfg!(feature = "cuda") {
-            candle_core::Device::new_cuda(0).map_err(|error| {
-                let error = error.to_string();
-                let reason = error.lines().next().unwrap_or_default();
-                anyhow!("could not open the NVIDIA GPU ({reason}): check `nvidia-smi` or use --device cpu")
-            })
-        } else {
-            Err(anyhow!(
-                "this program was built without CUDA: build with `--features cuda` or use --device cpu"
-            ))
-        }
-    };
-    match device {
-        Device::Cpu => Ok(candle_core::Device::Cpu),
-        Device::Cuda => cuda(),
-        Device::Auto => Ok(cuda().unwrap_or(candle_core::Device::Cpu)),
+/// Opens the device as candle knows it; [`Device::Auto`] falls back to the CPU. `remark` is told what
+/// becomes of an NVIDIA GPU, where there is one.
+pub fn open(device: Device, remark: &mut dyn FnMut(String)) -> Result<candle_core::Device> {
+    if device == Device::Cpu {
+        return Ok(candle_core::Device::Cpu);
     }
+    match open_cuda() {
+        Ok((opened, card)) => {
+            remark(format!("computing on the {card}"));
+            Ok(opened)
+        }
+        Err(error) if device == Device::Cuda => Err(error),
+        Err(error) => {
+            idle_gpu(&error).into_iter().for_each(remark);
+            Ok(candle_core::Device::Cpu)
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda() -> Result<(candle_core::Device, String)> {
+    ops::cuda::open().map_err(|error| {
+        let error = error.to_string();
+        let reason = error.lines().next().unwrap_or_default();
+        anyhow::anyhow!(
+            "could not open the NVIDIA GPU ({reason}): check `nvidia-smi` or use --device cpu"
+        )
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda() -> Result<(candle_core::Device, String)> {
+    anyhow::bail!("{}", super::NO_CUDA)
 }
 
 /// Copies planes of `height` lines into planes of `rows` line by line, continued to the right and below

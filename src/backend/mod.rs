@@ -97,7 +97,7 @@ pub fn open(device: Device, threads: Option<usize>, level: Option<Level>) -> Res
         match open_cuda() {
             Ok(opened) => return Ok(opened),
             Err(error) if device == Device::Cuda => return Err(error),
-            Err(error) => remark = idle_gpu(&error, Path::new(NVIDIA_DRIVER)),
+            Err(error) => remark = idle_gpu(&error),
         }
     }
     Ok(Opened {
@@ -121,17 +121,23 @@ fn open_cuda() -> Result<Opened> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda() -> Result<Opened> {
-    anyhow::bail!(
-        "this program was built without CUDA: build it with \
-         `cargo install --locked --path . --features cuda` or use --device cpu"
-    )
+    anyhow::bail!("{NO_CUDA}")
 }
 
+/// Why a program without the feature `cuda` uses no GPU, and what to do.
+#[cfg(not(feature = "cuda"))]
+const NO_CUDA: &str = "this program was built without CUDA: build it with \
+    `cargo install --locked --path . --features cuda` or use --device cpu";
+
 /// What to tell a user whose GPU lies idle: `reason` says why.
-fn idle_gpu(reason: &anyhow::Error, driver: &Path) -> Option<String> {
+fn idle_gpu(reason: &anyhow::Error) -> Option<String> {
+    idle_gpu_of(reason, Path::new(NVIDIA_DRIVER))
+}
+
+fn idle_gpu_of(reason: &anyhow::Error, driver: &Path) -> Option<String> {
     driver
         .exists()
-        .then(|| format!("painting on the CPU, not on the NVIDIA GPU: {reason:#}"))
+        .then(|| format!("working on the CPU, not on the NVIDIA GPU: {reason:#}"))
 }
 
 #[cfg(test)]
@@ -143,9 +149,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let driver = folder.path().join("version");
         let reason = anyhow::anyhow!("the reason");
-        assert_eq!(idle_gpu(&reason, &driver), None, "no GPU");
+        assert_eq!(idle_gpu_of(&reason, &driver), None, "no GPU");
         std::fs::write(&driver, "NVRM version: 580").unwrap();
-        let words = idle_gpu(&reason, &driver).unwrap();
+        let words = idle_gpu_of(&reason, &driver).unwrap();
         assert!(words.contains("the reason") && !words.contains('\n'));
     }
 

@@ -30,6 +30,7 @@ pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
     let mut progress = Progress::new();
     let mut before = None; // work done when the last step ended
     let mut tell = |event| match event {
+        Event::Remark(text) => progress.remark(&text),
         Event::Step(step) => show(&mut progress, &mut before, &step),
         Event::Cell { label, psnr } => match psnr {
             Some(psnr) => progress.result(&format!("{label}: {psnr:.1} dB")),

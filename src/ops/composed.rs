@@ -1,71 +1,8 @@
-//! The operators composed of candle's own, for CUDA; only those whose gradients are right are used.
-//!
-//! Avoided are candle's `max_pool2d` and `upsample_nearest2d` (wrong gradients in 0.11) and strided
-//! convolution of sizes that the kernel does not end flush with (its backward fails).
+//! Operators composed of candle's own, for CUDA, where training does not need them to be fast.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::conv::{Conv, Padding};
 use super::warp::{Field, Taps};
-use crate::network::NORM_EPSILON;
-
-/// See [`super::conv2d`].
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Result<Tensor> {
-    let (_, _, kh, kw) = weight.dims4()?;
-    let mut padded = match conv.padding {
-        Padding::Zero(pad) => x.pad_with_zeros(2, pad, pad)?.pad_with_zeros(3, pad, pad)?,
-        Padding::Reflect(0) => x.clone(),
-        Padding::Reflect(pad) => {
-            let (_, _, height, width) = x.dims4()?;
-            let rows = Tensor::new(reflected(height, pad), x.device())?;
-            let columns = Tensor::new(reflected(width, pad), x.device())?;
-            x.index_select(&rows, 2)?.index_select(&columns, 3)?
-        }
-    };
-    for (dim, kernel) in [(2, kh), (3, kw)] {
-        let size = padded.dim(dim)?;
-        let used = (size - kernel) / conv.stride * conv.stride + kernel;
-        padded = padded.narrow(dim, 0, used)?;
-    }
-    let mut y = padded.contiguous()?.conv2d(weight, 0, conv.stride, 1, 1)?;
-    if let Some(bias) = bias {
-        y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-    }
-    if conv.relu { y.relu() } else { Ok(y) }
-}
-
-/// See [`super::instance_norm`].
-pub fn instance_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, relu: bool) -> Result<Tensor> {
-    let flat = x.flatten_from(2)?;
-    let centred = flat.broadcast_sub(&flat.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let deviation = (variance + f64::from(NORM_EPSILON))?.sqrt()?;
-    let y = centred
-        .broadcast_div(&deviation)?
-        .broadcast_mul(&scale.reshape((1, (), 1))?)?
-        .broadcast_add(&shift.reshape((1, (), 1))?)?
-        .reshape(x.shape())?;
-    if relu { y.relu() } else { Ok(y) }
-}
-
-/// See [`super::upsample_nearest2`].
-pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
-    x.reshape((n, c, h, 1, w, 1))?
-        .broadcast_as((n, c, h, 2, w, 2))?
-        .reshape((n, c, 2 * h, 2 * w))
-}
-
-/// See [`super::max_pool2`].
-pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
-    let (h, w) = (h / 2, w / 2);
-    x.narrow(2, 0, 2 * h)?
-        .narrow(3, 0, 2 * w)?
-        .reshape((n, c, h, 2, w, 2))?
-        .max(5)?
-        .max(3)
-}
 
 /// See [`super::average_pool2`].
 pub fn average_pool2(x: &Tensor) -> Result<Tensor> {
@@ -93,17 +30,6 @@ pub fn warp(x: &Tensor, field: &Field) -> Result<Tensor> {
         sum = (sum + flat.gather(&indices, 2)?.broadcast_mul(&weights)?)?;
     }
     sum.reshape((n, c, h, w))
-}
-
-/// Indices of a row of `size` values with `pad` mirrored ones on both sides.
-fn reflected(size: usize, pad: usize) -> Vec<u32> {
-    let (size, pad) = (size as i64, pad as i64);
-    (-pad..size + pad)
-        .map(|i| {
-            let i = i.abs();
-            i.min(2 * (size - 1) - i) as u32
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -141,44 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn composed_convolutions_equal_the_custom_ones() {
-        let x = Var::randn(0f32, 1.0, (2, 3, 9, 12), &Device::Cpu).unwrap();
-        let weight = Var::randn(0f32, 0.3, (4, 3, 3, 3), &Device::Cpu).unwrap();
-        let bias = Var::randn(0f32, 1.0, 4, &Device::Cpu).unwrap();
-        for padding in [Padding::Zero(1), Padding::Reflect(1), Padding::Zero(0)] {
-            for (stride, relu) in [(1, true), (2, false)] {
-                let conv = Conv {
-                    stride,
-                    padding,
-                    relu,
-                };
-                let inputs = [&x, &weight, &bias];
-                assert_equal(
-                    results(&inputs, || ops::conv2d(&x, &weight, Some(&bias), conv)),
-                    results(&inputs, || conv2d(&x, &weight, Some(&bias), conv)),
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn composed_norm_enlarging_pooling_and_moving_equal_the_custom_ones() {
+    fn composed_pooling_and_moving_equal_the_custom_ones() {
         let x = Var::randn(0f32, 1.0, (2, 3, 7, 10), &Device::Cpu).unwrap();
-        let scale = Var::randn(1f32, 0.1, 3, &Device::Cpu).unwrap();
-        let shift = Var::randn(0f32, 0.1, 3, &Device::Cpu).unwrap();
-        let inputs = [&x, &scale, &shift];
-        assert_equal(
-            results(&inputs, || ops::instance_norm(&x, &scale, &shift, true)),
-            results(&inputs, || instance_norm(&x, &scale, &shift, true)),
-        );
-        assert_equal(
-            results(&[&x], || ops::upsample_nearest2(&x)),
-            results(&[&x], || upsample_nearest2(&x)),
-        );
-        assert_equal(
-            results(&[&x], || ops::max_pool2(&x)),
-            results(&[&x], || max_pool2(&x)),
-        );
         assert_equal(
             results(&[&x], || ops::average_pool2(&x)),
             results(&[&x], || average_pool2(&x)),

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::composed;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::values::{keep_if, read, tensor_like, values};
 pub use crate::kernels::Padding;
 use crate::kernels::{
@@ -77,13 +78,15 @@ fn convolution(
     kernels: &Arc<Kernels>,
 ) -> Result<Tensor> {
     let geometry = check(x, weight, bias, conv)?;
-    if !x.device().is_cpu() {
-        return composed::conv2d(x, weight, bias, conv);
-    }
     let bias = match bias {
         Some(bias) => bias.contiguous()?,
         None => Tensor::zeros(weight.dim(0)?, x.dtype(), x.device())?,
     };
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let packed = kernels.gpu.clone();
+        return cuda::conv2d(x, weight, &bias, geometry, conv.relu, packed);
+    }
     let operator = Convolution {
         geometry,
         outputs: weight.dim(0)?,
@@ -146,6 +149,8 @@ struct Kernels {
     tracked: OnceLock<Kernel>,
     untracked: OnceLock<Kernel>,
     backward: OnceLock<Kernel>, // turned
+    #[cfg(feature = "cuda")]
+    gpu: Arc<cuda::Packed>,
 }
 
 enum Kernel {

@@ -2,18 +2,34 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::values::{read, tensor_like, values};
 use crate::kernels::{DirectKernel, Geometry, Level, Padding, Rows, dots_among};
 
 /// The Gram matrices (N, C, C) of `x` (N, C, H, W), divided by C * H * W (Johnson et al. 2016).
 pub fn gram(x: &Tensor) -> Result<Tensor> {
     let (_, channels, height, width) = x.dims4()?;
-    let area = height * width;
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Gram { channels, area });
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::gram(x);
     }
-    let flat = x.flatten_from(2)?;
-    flat.matmul(&flat.t()?)? / (channels * area) as f64
+    let area = height * width;
+    x.contiguous()?.apply_op1(Gram { channels, area })
+}
+
+/// The mean of the squares of `x` less `other`, which may be 1 along the first dimension and is then
+/// repeated, or of `x` itself. `other` gets no gradient.
+pub fn mean_square(x: &Tensor, other: Option<&Tensor>) -> Result<Tensor> {
+    let other = other.map(Tensor::detach);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::mean_square(x, other.as_ref());
+    }
+    match other {
+        Some(other) => x.broadcast_sub(&other)?.sqr()?.mean_all(),
+        None => x.sqr()?.mean_all(),
+    }
 }
 
 struct Gram {

@@ -5,6 +5,7 @@
 
 mod composed;
 mod conv;
+pub mod cuda;
 mod gram;
 mod norm;
 mod resample;
@@ -13,7 +14,7 @@ mod values;
 mod warp;
 
 pub use conv::{Conv, FrozenConv, Padding, conv2d};
-pub use gram::gram;
+pub use gram::{gram, mean_square};
 pub use norm::instance_norm;
 pub use resample::{average_pool2, max_pool2, upsample_nearest2};
 pub use transformer::transformer;

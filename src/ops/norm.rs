@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::composed;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::values::{keep_if, read, tensor_like, values};
 use crate::kernels::Level;
 use crate::network::NORM_EPSILON;
@@ -21,8 +22,9 @@ pub fn instance_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, relu: bool) -> 
     if height * width == 0 {
         bail!("instance norm of an empty picture");
     }
-    if !x.device().is_cpu() {
-        return composed::instance_norm(x, scale, shift, relu);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::instance_norm(x, scale, shift, relu);
     }
     let area = height * width;
     x.contiguous()?.apply_op3(

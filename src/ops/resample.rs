@@ -4,13 +4,16 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::composed;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::values::{keep_if, read, tensor_like, values};
 
 /// Doubles height and width of `x` (N, C, H, W) by repeating every value.
 pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
-    if !x.device().is_cpu() {
-        return composed::upsample_nearest2(x);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::upsample_nearest2(x);
     }
     x.contiguous()?.apply_op1(Upsample { height, width })
 }
@@ -22,8 +25,9 @@ pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     if height < 2 || width < 2 {
         bail!("pooling of a picture of {width}x{height}, expected at least 2x2");
     }
-    if !x.device().is_cpu() {
-        return composed::max_pool2(x);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::max_pool2(x);
     }
     x.contiguous()?.apply_op1(MaxPool { height, width })
 }

@@ -6,6 +6,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::composed;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::values::{read, tensor_like, values};
 
 /// Where the pixels of a batch of moved pictures come from.
@@ -70,6 +72,12 @@ impl Field {
             .collect()
     }
 
+    /// Where each pixel comes from, (x, y), picture by picture and row by row.
+    #[cfg(feature = "cuda")]
+    pub(super) fn places(&self) -> &[[f32; 2]] {
+        &self.places
+    }
+
     /// What the pixels of one picture of the batch are made of. Places outside count as the nearest
     /// inside.
     pub(super) fn taps(&self, picture: usize) -> impl Iterator<Item = Taps> {
@@ -113,6 +121,10 @@ pub fn warp(x: &Tensor, field: &Arc<Field>) -> Result<Tensor> {
             field.width,
             field.height
         );
+    }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && !x.track_op() {
+        return cuda::warp(x, field);
     }
     if !x.device().is_cpu() {
         return composed::warp(x, field);

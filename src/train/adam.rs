@@ -5,6 +5,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var, bail};
 use candle_nn::Optimizer;
 
+#[cfg(feature = "cuda")]
+use crate::ops::cuda::Optimized;
+
 /// Settings of [`Adam`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
@@ -18,6 +21,8 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Gradients whose norm, taken over all variables, is larger are shrunk to this norm.
     pub clip_norm: Option<f64>,
+    /// What stays of the average of the variables in a step.
+    pub average_decay: f64,
 }
 
 impl Default for AdamConfig {
@@ -28,6 +33,7 @@ impl Default for AdamConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             clip_norm: None,
+            average_decay: 0.0,
         }
     }
 }
@@ -41,13 +47,15 @@ pub struct Adam {
     steps: u32,
 }
 
-/// Running means of one variable's gradients, of the variable's shape.
+/// Running means of one variable, of its shape.
 #[derive(Clone, Debug)]
 pub struct Moments {
     /// Mean of the gradients.
     pub first: Tensor,
     /// Mean of their squares.
     pub second: Tensor,
+    /// Mean of the variable itself.
+    pub average: Tensor,
 }
 
 impl Adam {
@@ -69,8 +77,13 @@ impl Adam {
 
     /// Euclidean norm of all gradients together.
     pub fn norm(&self, gradients: &GradStore) -> Result<f64> {
-        let squares = self
-            .gradients(gradients)?
+        let gradients = self.gradients(gradients)?;
+        #[cfg(feature = "cuda")]
+        if gradients.iter().any(|one| one.device().is_cuda()) {
+            let squares = crate::ops::cuda::squares(&gradients)?;
+            return Ok(squares.into_iter().map(f64::from).sum::<f64>().sqrt());
+        }
+        let squares = gradients
             .into_iter()
             .map(|gradient| gradient.sqr()?.sum_all())
             .collect::<Result<Vec<_>>>()?;
@@ -89,16 +102,60 @@ impl Adam {
             .collect()
     }
 
-    /// What the gradients are multiplied with before the step. Fails when their norm is no number.
-    fn clip(&self, gradients: &GradStore) -> Result<f64> {
-        let Some(limit) = self.config.clip_norm else {
-            return Ok(1.0);
-        };
-        let norm = self.norm(gradients)?;
+    /// Takes over the variables' present values as their average.
+    pub fn forget_average(&mut self) -> Result<()> {
+        for (moments, var) in self.moments.iter_mut().zip(&self.vars) {
+            moments.average = var.copy()?;
+        }
+        Ok(())
+    }
+
+    /// A step along gradients of this norm. Fails when it is no number.
+    pub fn step_of_norm(&mut self, gradients: &GradStore, norm: f64) -> Result<()> {
         if !norm.is_finite() {
             bail!("the norm of the gradients is {norm}: lower the learning rate");
         }
-        Ok((limit / (norm + 1e-6)).min(1.0))
+        let scale = match self.config.clip_norm {
+            Some(limit) => (limit / (norm + 1e-6)).min(1.0),
+            None => 1.0,
+        };
+        let found = self.gradients(gradients)?;
+        self.steps += 1;
+        let AdamConfig {
+            beta1,
+            beta2,
+            epsilon,
+            average_decay,
+            ..
+        } = self.config;
+        let correction1 = 1.0 - beta1.powf(f64::from(self.steps));
+        let correction2 = 1.0 - beta2.powf(f64::from(self.steps));
+        let rate = self.config.learning_rate / correction1;
+        #[cfg(feature = "cuda")]
+        if found.iter().any(|one| one.device().is_cuda()) {
+            let root = correction2.sqrt().recip();
+            let numbers = [scale, beta1, beta2, rate, root, epsilon, average_decay];
+            let all = self.vars.iter().zip(&self.moments).zip(found);
+            let optimized = all.map(|((weight, moments), gradient)| Optimized {
+                gradient,
+                weight,
+                first: &moments.first,
+                second: &moments.second,
+                average: &moments.average,
+            });
+            let optimized = optimized.collect::<Vec<_>>();
+            return crate::ops::cuda::adam(&optimized, numbers.map(|number| number as f32));
+        }
+        for ((var, moments), gradient) in self.vars.iter().zip(&mut self.moments).zip(found) {
+            let gradient = (gradient * scale)?;
+            moments.first = ((&moments.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
+            moments.second = ((&moments.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+            let root = ((moments.second.sqrt()? / correction2.sqrt())? + epsilon)?;
+            var.set(&(var.as_tensor() - ((&moments.first / root)? * rate)?)?)?;
+            let kept = (&moments.average * average_decay)?;
+            moments.average = (kept + (var.as_tensor() * (1.0 - average_decay))?)?;
+        }
+        Ok(())
     }
 }
 
@@ -112,6 +169,7 @@ impl Optimizer for Adam {
                 Ok(Moments {
                     first: var.zeros_like()?,
                     second: var.zeros_like()?,
+                    average: var.copy()?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -124,26 +182,11 @@ impl Optimizer for Adam {
     }
 
     fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        let found = self.gradients(gradients)?;
-        let scale = self.clip(gradients)?;
-        self.steps += 1;
-        let AdamConfig {
-            beta1,
-            beta2,
-            epsilon,
-            ..
-        } = self.config;
-        let correction1 = 1.0 - beta1.powf(f64::from(self.steps));
-        let correction2 = 1.0 - beta2.powf(f64::from(self.steps));
-        let rate = self.config.learning_rate / correction1;
-        for ((var, moments), gradient) in self.vars.iter().zip(&mut self.moments).zip(found) {
-            let gradient = (gradient * scale)?;
-            moments.first = ((&moments.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
-            moments.second = ((&moments.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-            let root = ((moments.second.sqrt()? / correction2.sqrt())? + epsilon)?;
-            var.set(&(var.as_tensor() - ((&moments.first / root)? * rate)?)?)?;
-        }
-        Ok(())
+        let norm = match self.config.clip_norm {
+            Some(_) => self.norm(gradients)?,
+            None => 1.0,
+        };
+        self.step_of_norm(gradients, norm)
     }
 
     fn learning_rate(&self) -> f64 {

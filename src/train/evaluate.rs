@@ -49,7 +49,7 @@ pub fn evaluate(
     tell: &mut dyn FnMut(Event),
 ) -> Result<Evaluation> {
     let recipe = Settings::from_toml(&model.metadata.recipe).unwrap_or_default();
-    let device = candle::open(exam.device)?;
+    let device = candle::open(exam.device, &mut |text| tell(Event::Remark(text)))?;
     let size = exam.style_size.unwrap_or(recipe.style_size);
     let style = dataset::read_scaled(&exam.style, size)?;
     let photos = dataset::photos_in(&exam.photos)?;

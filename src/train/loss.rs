@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::Vgg19;
-use crate::ops::gram;
+use crate::ops::{gram, mean_square};
 
 /// How losses are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,15 +91,23 @@ impl PerceptualLoss {
         let features = |layer: &String| found.get(layer).context("a layer is missing");
         let mut content = Vec::new();
         for (layer, aim) in &aims {
-            let size = self.scale(|| Ok(f64::from(aim.sqr()?.mean_all()?.to_scalar::<f32>()?)))?;
-            let difference = features(layer)?.sub(aim)?.sqr()?.mean_all()?;
-            content.push((difference / size)?);
+            let difference = mean_square(features(layer)?, Some(aim))?;
+            content.push(match self.form {
+                // Not read back: a GPU would have to finish first.
+                Form::Relative => {
+                    difference.div(&mean_square(aim, None)?.maximum(f32::MIN_POSITIVE)?)?
+                }
+                Form::Absolute => difference,
+            });
         }
         let mut style = Vec::new();
         for goal in &self.style {
-            let size = self.scale(|| Ok(goal.mean_square))?;
+            let size = match self.form {
+                Form::Relative => goal.mean_square,
+                Form::Absolute => 1.0,
+            };
             let gram = gram(features(&goal.layer)?)?;
-            let difference = gram.broadcast_sub(&goal.gram)?.sqr()?.mean_all()?;
+            let difference = mean_square(&gram, Some(&goal.gram))?;
             style.push((difference / size)?);
         }
         Ok(Losses {
@@ -111,13 +119,6 @@ impl PerceptualLoss {
     /// VGG19 itself.
     pub fn vgg(&self) -> &Vgg19 {
         &self.vgg
-    }
-
-    fn scale(&self, mean_square: impl Fn() -> Result<f64>) -> Result<f64> {
-        match self.form {
-            Form::Relative => Ok(mean_square()?.max(f64::MIN_POSITIVE)),
-            Form::Absolute => Ok(1.0),
-        }
     }
 
     fn join(&self, layers: &[Tensor]) -> Result<Tensor> {
@@ -135,6 +136,6 @@ pub fn total_variation(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let vertical = (x.narrow(2, 1, height - 1)? - x.narrow(2, 0, height - 1)?)?;
     let horizontal = (x.narrow(3, 1, width - 1)? - x.narrow(3, 0, width - 1)?)?;
-    let sum = (vertical.sqr()?.mean_all()? + horizontal.sqr()?.mean_all()?)?;
+    let sum = (mean_square(&vertical, None)? + mean_square(&horizontal, None)?)?;
     Ok((sum / (255.0 * 255.0))?)
 }

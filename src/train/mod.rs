@@ -136,7 +136,7 @@ pub enum End {
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     let settings = &job.settings;
     settings.ensure_sane()?;
-    let device = candle::open(job.device)?;
+    let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;
     let painting = dataset::read_scaled(&job.painting, settings.style_size)?;
     let data = Dataset::open(&job.photos, settings.batch, settings.crop, settings.seed)?;
     let validation = match &job.validation {
@@ -211,7 +211,8 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             let gradients = total.backward()?;
             let [content, style, tv, total] =
                 values([&losses.content, &losses.style, &tv, &total])?;
-            if let Some(fault) = state.fault(total, &gradients)? {
+            let norm = state.norm(&gradients)?;
+            if let Some(fault) = state.fault(total, norm) {
                 tell(Event::Remark(state.return_to(&good, &fault)?));
                 batches = data.batches(scope, state.steps() as usize)?;
                 journal.cut(state.steps())?;
@@ -225,7 +226,7 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             }
             let (rate, beta1) = schedule.at(state.steps());
             let rate = rate * state.rate();
-            state.step(&gradients, total, rate, beta1)?;
+            state.step(&gradients, norm, total, (rate, beta1))?;
             let steps = state.steps();
             let spent = last.elapsed().as_secs_f64();
             last = Instant::now();

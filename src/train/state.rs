@@ -47,7 +47,6 @@ const RECENT: &str = "recent_losses";
 pub struct State {
     names: Vec<String>,
     vars: Vec<Var>,
-    average: Vec<Tensor>,
     adam: Adam,
     watch: Watch,
     total: u32,
@@ -77,10 +76,6 @@ impl State {
         };
         Ok(Self {
             adam: Adam::new(vars.clone(), config)?,
-            average: vars
-                .iter()
-                .map(|var| var.copy())
-                .collect::<candle_core::Result<_>>()?,
             names,
             vars,
             total,
@@ -93,7 +88,7 @@ impl State {
     /// Takes over the weights of a model before the first step. A memory that the model lacks begins
     /// with weights of zero. Fails for a model of other widths.
     pub fn begin_with(&mut self, model: &Model) -> Result<()> {
-        for (i, (name, var)) in self.names.iter().zip(&self.vars).enumerate() {
+        for (name, var) in self.names.iter().zip(&self.vars) {
             let found = model.tensors.get(name);
             let found = found.with_context(|| format!("the model has no tensor `{name}`"))?;
             let mut value = Tensor::from_slice(&found.data, found.shape.as_slice(), var.device())?;
@@ -108,9 +103,8 @@ impl State {
                 var.dims()
             );
             var.set(&value)?;
-            self.average[i] = value;
         }
-        Ok(())
+        Ok(self.adam.forget_average()?)
     }
 
     /// Steps made.
@@ -132,39 +126,46 @@ impl State {
     /// An exponential moving average of the weights, by name: what is left of them when single
     /// batches are forgotten.
     pub fn average(&self) -> BTreeMap<String, Tensor> {
-        let tensors = self.average.iter().cloned();
+        let moments = self.adam.moments().iter();
+        let tensors = moments.map(|moments| moments.average.clone());
         self.names.iter().cloned().zip(tensors).collect()
     }
 
-    /// What is wrong with this loss and its gradients, if anything is.
-    pub fn fault(&self, loss: f32, gradients: &GradStore) -> Result<Option<String>> {
-        if let Some(fault) = self.watch.fault(loss) {
-            return Ok(Some(fault));
-        }
-        let norm = self.adam.norm(gradients)?;
-        Ok((!norm.is_finite()).then(|| format!("the norm of the gradients is {norm}")))
+    /// Euclidean norm of the gradients of all weights together.
+    pub fn norm(&self, gradients: &GradStore) -> Result<f64> {
+        Ok(self.adam.norm(gradients)?)
     }
 
-    /// Makes a step along gradients without fault. `rate` is the learning rate.
-    pub fn step(&mut self, gradients: &GradStore, loss: f32, rate: f64, beta1: f64) -> Result<()> {
-        (self.adam.config.learning_rate, self.adam.config.beta1) = (rate, beta1);
-        self.adam.step(gradients)?;
-        self.watch.add(loss);
+    /// What is wrong with this loss and the norm of its gradients, if anything is.
+    pub fn fault(&self, loss: f32, norm: f64) -> Option<String> {
+        let fault = self.watch.fault(loss);
+        fault
+            .or_else(|| (!norm.is_finite()).then(|| format!("the norm of the gradients is {norm}")))
+    }
+
+    /// Makes a step along gradients without fault, of this norm. `rate` is the learning rate.
+    pub fn step(
+        &mut self,
+        gradients: &GradStore,
+        norm: f64,
+        loss: f32,
+        (rate, beta1): (f64, f64),
+    ) -> Result<()> {
         self.steps += 1;
-        let kept = decay(self.steps, self.total);
-        for (average, var) in self.average.iter_mut().zip(&self.vars) {
-            *average = ((&*average * kept)? + (var.as_tensor() * (1.0 - kept))?)?;
-        }
+        let config = &mut self.adam.config;
+        (config.learning_rate, config.beta1) = (rate, beta1);
+        config.average_decay = decay(self.steps, self.total);
+        self.adam.step_of_norm(gradients, norm)?;
+        self.watch.add(loss);
         Ok(())
     }
 
     /// Takes the state down.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut tensors = BTreeMap::from([(RECENT.to_string(), self.watch.to_tensor())]);
-        let weights = self.vars.iter().zip(&self.average);
-        let parts = self.names.iter().zip(weights).zip(self.adam.moments());
-        for ((name, (weight, average)), moments) in parts {
-            tensors.insert(format!("{AVERAGE}{name}"), values(average)?);
+        let parts = self.names.iter().zip(&self.vars).zip(self.adam.moments());
+        for ((name, weight), moments) in parts {
+            tensors.insert(format!("{AVERAGE}{name}"), values(&moments.average)?);
             tensors.insert(name.clone(), values(weight)?);
             tensors.insert(format!("{FIRST}{name}"), values(&moments.first)?);
             tensors.insert(format!("{SECOND}{name}"), values(&moments.second)?);
@@ -197,16 +198,15 @@ impl State {
                 device,
             )?)
         };
-        let (mut moments, mut average) = (Vec::new(), Vec::new());
+        let mut moments = Vec::new();
         for (name, var) in self.names.iter().zip(&self.vars) {
             var.set(&tensor(name, var)?)?;
-            average.push(tensor(&format!("{AVERAGE}{name}"), var)?);
             moments.push(Moments {
+                average: tensor(&format!("{AVERAGE}{name}"), var)?,
                 first: tensor(&format!("{FIRST}{name}"), var)?,
                 second: tensor(&format!("{SECOND}{name}"), var)?,
             });
         }
-        self.average = average;
         self.adam.restore(moments, snapshot.steps);
         self.watch = Watch::from_tensor(find(RECENT)?);
         self.steps = snapshot.steps;
@@ -305,7 +305,8 @@ mod tests {
                 .map(|var| var.as_tensor().sqr()?.sum_all());
             let sums = sum.collect::<candle_core::Result<Vec<_>>>()?;
             let gradients = Tensor::stack(&sums, 0)?.sum_all()?.backward()?;
-            state.step(&gradients, 2.0, 0.1, 0.9)
+            let norm = state.norm(&gradients)?;
+            state.step(&gradients, norm, 2.0, (0.1, 0.9))
         };
         step(&mut state)?;
         let good = state.snapshot()?;

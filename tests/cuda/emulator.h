@@ -30,7 +30,7 @@ using Body = void (*)(char *arena, const Layer &layer, char *shared);
 namespace emulator {
 
 enum class Wait { NOTHING, WARP, BLOCK, DONE };
-enum class Operation { MATRICES, PRODUCT, SHUFFLE };
+enum class Operation { MATRICES, PRODUCT, TF32_PRODUCT, SHUFFLE };
 
 // What a lane brings to an operation of its warp, and takes away.
 struct Operands {
@@ -65,7 +65,7 @@ struct Registered {
     }
 };
 
-inline Dim thread_place, block_place, grid_size;
+inline Dim thread_place, block_place, grid_size, block_size;
 inline ucontext_t scheduler;
 inline std::vector<Fiber> fibers;
 inline char *arena_start, *shared_start;
@@ -101,6 +101,15 @@ inline float from_half(uint16_t half) {
 }
 
 inline float half_of(unsigned both, int which) { return from_half(both >> 16 * which & 0xffff); }
+
+// A value that was rounded to 10 bits of fraction.
+inline float tf32_value(unsigned bits) {
+    if (bits & 0x1fff)
+        fail("a factor of a product was not rounded");
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
 
 inline void wait(Wait what) {
     Fiber &self = fibers[thread_place.x];
@@ -154,6 +163,24 @@ inline void operate(Fiber *first) {
                 const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
                 float sum = 0.0f;
                 for (int k = 0; k < 16; ++k)
+                    sum += a[row][k] * b[k][column];
+                first[lane].operands.sums[i] += sum;
+            }
+    } else if (operation == Operation::TF32_PRODUCT) {
+        float a[16][8], b[8][8];
+        for (int lane = 0; lane < 32; ++lane) {
+            const Operands &mine = first[lane].operands;
+            const int row = lane / 4, column = lane % 4;
+            for (int i = 0; i < 4; ++i)
+                a[row + i % 2 * 8][column + i / 2 * 4] = tf32_value(mine.a[i]);
+            for (int i = 0; i < 2; ++i)
+                b[column + 4 * i][row] = tf32_value(mine.b[i]);
+        }
+        for (int lane = 0; lane < 32; ++lane)
+            for (int i = 0; i < 4; ++i) {
+                const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+                float sum = 0.0f;
+                for (int k = 0; k < 8; ++k)
                     sum += a[row][k] * b[k][column];
                 first[lane].operands.sums[i] += sum;
             }
@@ -213,7 +240,7 @@ inline void launch(const Kernel &kernel, const Dim &grid, unsigned threads, unsi
         fail(kernel.name + ": launched with another number of threads than it is made for");
     std::vector<char> shared(shared_bytes + GUARD + 128);
     shared_start = shared.data() + (128 - reinterpret_cast<uintptr_t>(shared.data()) % 128);
-    grid_size = grid;
+    grid_size = grid, block_size = {threads, 1, 1};
     body_now = kernel.body;
     fibers.resize(threads);
     for (unsigned z = 0; z < grid.z; ++z)
@@ -234,6 +261,7 @@ inline void launch(const Kernel &kernel, const Dim &grid, unsigned threads, unsi
 #define threadIdx emulator::thread_place
 #define blockIdx emulator::block_place
 #define gridDim emulator::grid_size
+#define blockDim emulator::block_size
 
 inline void __syncthreads() { emulator::wait(emulator::Wait::BLOCK); }
 
@@ -257,6 +285,21 @@ inline void load_matrices(unsigned (&values)[4], const char *row) {
 
 inline void multiply(float (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     emulator::Operands &mine = emulator::bring(emulator::Operation::PRODUCT);
+    std::memcpy(mine.a, a, sizeof a);
+    std::memcpy(mine.sums, sums, sizeof sums);
+    mine.b[0] = b0, mine.b[1] = b1;
+    emulator::wait(emulator::Wait::WARP);
+    std::memcpy(sums, mine.sums, sizeof sums);
+}
+
+inline unsigned round_tf32(float value) { // away from 0 where it lies between two
+    unsigned bits;
+    std::memcpy(&bits, &value, 4);
+    return (bits + 0x1000) & ~0x1fffu;
+}
+
+inline void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    emulator::Operands &mine = emulator::bring(emulator::Operation::TF32_PRODUCT);
     std::memcpy(mine.a, a, sizeof a);
     std::memcpy(mine.sums, sums, sizeof sums);
     mine.b[0] = b0, mine.b[1] = b1;

@@ -150,6 +150,7 @@ impl Descent {
                 let moments = Moments {
                     first: Tensor::from_vec(take("first")?, shape, device)?,
                     second: Tensor::from_vec(take("second")?, shape, device)?,
+                    average: picture.copy()?,
                 };
                 let steps = text("adam_steps")?.parse()?;
                 let vars = vec![picture.clone()];

@@ -72,6 +72,8 @@ pub struct Job {
 /// What happens during an optimisation.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// Something that the user wants to know.
+    Remark(String),
     /// A step was made.
     Step(Step),
     /// A picture of a contact sheet is done: what it shows, and how near it is to the original.
@@ -119,7 +121,7 @@ pub fn checkpoint_place(output: &Path) -> PathBuf {
 /// Optimises a picture and writes it. `stop` ends the work after the current step. With the same
 /// settings and pictures the result is the same bit by bit, also when it was stopped and resumed.
 pub fn optimize(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
-    let scene = Scene::open(job, USUAL)?;
+    let scene = Scene::open(job, USUAL, tell)?;
     let place = checkpoint_place(&job.output);
     let settings = serde_json::to_string(&job.settings)?;
     let pictures = scene.fingerprint();
@@ -195,7 +197,7 @@ impl Moment<'_> {
 
 impl Scene {
     /// Reads everything. Without a size in the settings the longer side is at most `usual`.
-    fn open(job: &Job, usual: usize) -> Result<Self> {
+    fn open(job: &Job, usual: usize, tell: &mut dyn FnMut(Event)) -> Result<Self> {
         job.settings.ensure_sane()?;
         let content = job.content.as_deref().map(picture::read).transpose()?;
         let styles = job
@@ -203,7 +205,7 @@ impl Scene {
             .iter()
             .map(|(path, weight)| Ok((picture::read(path)?, *weight)))
             .collect::<Result<Vec<_>>>()?;
-        let device = candle::open(job.device)?;
+        let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;
         let vgg = Vgg19::read(&job.vgg19, &device)?.with_pooling(job.settings.pooling);
         Ok(Self {
             content,

@@ -43,7 +43,7 @@ pub fn contact_sheet(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
 ) -> Result<End> {
-    let scene = Scene::open(job, USUAL)?;
+    let scene = Scene::open(job, USUAL, tell)?;
     let original = scene.original()?;
     let size = (original.width, original.height);
     let all = scales::plan(&job.settings, size, USUAL)?;
