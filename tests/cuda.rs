@@ -8,7 +8,7 @@ use repaint::backend::Backend;
 use repaint::backend::check::difference;
 use repaint::backend::cpu::Cpu;
 use repaint::backend::cuda::Weights;
-use repaint::backend::cuda::program::{Arguments, Launch, Program};
+use repaint::backend::cuda::program::{Arguments, Launch, Program, center};
 use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
 use repaint::network::Network;
@@ -17,8 +17,8 @@ use repaint::network::Network;
 fn describe(launch: &Launch) -> emulator::Launch<'_> {
     let a = &launch.arguments;
     let places = [
-        a.frame, a.carried, a.valid, a.painted, a.source, a.scales, a.skip, a.keep, a.weights,
-        a.octets, a.affine, a.output, a.partials,
+        a.frame, a.center, a.carried, a.valid, a.painted, a.source, a.scales, a.skip, a.keep,
+        a.weights, a.octets, a.affine, a.output, a.partials,
     ];
     let sizes = [
         a.frame_width,
@@ -61,6 +61,7 @@ fn emulate(model: &Model, last: Option<&Carried>, input: &Frame, backwards: bool
     let mut arena = vec![0xff; program.arena];
     arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
     arena[program.frame.clone()].copy_from_slice(&input.pixels);
+    arena[program.center.clone()].copy_from_slice(&center(input));
     if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
         match last {
             Some(last) => {
@@ -210,9 +211,13 @@ fn a_plain_frame_stays_plain() {
 #[test]
 fn the_trained_styles_paint_as_on_the_cpu() {
     let input = picture(96, 64, 7);
+    // Bright and with little in it, as snow and fog are: what differs is small beside what does not.
+    let mut fog = picture(96, 64, 8);
+    fog.pixels.iter_mut().for_each(|value| *value = 220 + *value / 16);
     for name in ["starry_night", "the_scream", "shipwreck"] {
         let model = Model::find(name).unwrap();
         assert_paints_like_the_cpu(name, &model, None, &input);
+        assert_paints_like_the_cpu(name, &model, None, &fog);
     }
 }
 

@@ -167,6 +167,11 @@ fn open_cuda() -> Result<(candle_core::Device, String)> {
     anyhow::bail!("{}", super::NO_CUDA)
 }
 
+/// Whether `error` says that the GPU's memory is full.
+pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    format!("{error:?}").contains("CUDA_ERROR_OUT_OF_MEMORY")
+}
+
 /// Copies planes of `height` lines into planes of `rows` line by line, continued to the right and below
 /// by their mirror image. Planes that `from` lacks stay as they are.
 fn copy_mirrored<'a>(

@@ -134,6 +134,18 @@ pub enum End {
 /// With the same seed, settings, photos and threads the result is the same bit by bit, in one go or
 /// resumed after any interruption.
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
+    run(job, stop, tell).map_err(|error| match candle::is_out_of_memory(&error) {
+        true => anyhow::anyhow!(
+            "the GPU has too little memory for {} photos of {} pixels at once: lower --batch or \
+             --crop, or use --device cpu",
+            job.settings.batch,
+            job.settings.crop
+        ),
+        false => error,
+    })
+}
+
+fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     let settings = &job.settings;
     settings.ensure_sane()?;
     let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;

@@ -18,7 +18,7 @@ use cudarc::nvrtc::Ptx;
 use rayon::prelude::*;
 
 use super::Weights;
-use super::program::{Arguments, Launch, Program};
+use super::program::{Arguments, Launch, Program, center};
 use crate::backend::{Backend, ensure_fits};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
@@ -253,11 +253,12 @@ impl Ready {
             Ok::<_, anyhow::Error>(())
         };
         send(Some(&input.pixels), &places[0], &program.frame)?;
+        send(Some(&center(input)), &places[1], &program.center)?;
         if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
             if let Some(last) = last {
-                send(Some(&last.pixels), &places[1], carried)?;
+                send(Some(&last.pixels), &places[2], carried)?;
             }
-            send(last.map(|last| &last.valid[..]), &places[2], valid)?;
+            send(last.map(|last| &last.valid[..]), &places[3], valid)?;
         }
         self.graph.0.launch()?;
 
@@ -315,11 +316,12 @@ impl Backend for Cuda {
     }
 }
 
-/// Where frame, carried painting and its validity lie in the host's memory.
+/// Where frame, its center, carried painting and its validity lie in the host's memory.
 fn host_places(program: &Program) -> Vec<Range<usize>> {
     let mut end = 0;
     let places = [
         Some(&program.frame),
+        Some(&program.center),
         program.carried.as_ref(),
         program.valid.as_ref(),
     ];

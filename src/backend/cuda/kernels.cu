@@ -18,6 +18,7 @@
 // The same as `Layer` in program.rs.
 struct Layer {
     unsigned long long frame;    // RGB bytes of the frame
+    unsigned long long center;   // the colour that the first layer takes for 0, RGB bytes
     unsigned long long carried;  // RGB bytes of the carried painting
     unsigned long long valid;    // a byte for each of its pixels
     unsigned long long painted;  // RGB bytes of the painting
@@ -92,11 +93,14 @@ __device__ __forceinline__ int mirrored(int position, int size) {
 }
 
 // The frame's pixels as f16, twice: the second copy begins a pixel later, so that a pair of pixels
-// is aligned wherever it begins.
+// is aligned wherever it begins. What all of them have in common is taken away, as the norm would:
+// beside large values f16 would leave too little of their differences.
 __device__ __forceinline__ void load_frame(const char *arena, const Layer &layer, char *tile,
                                            int top, int left) {
     using S = Shape<FIRST>;
     const unsigned char *frame = reinterpret_cast<const unsigned char *>(arena + layer.frame);
+    const unsigned char *center = reinterpret_cast<const unsigned char *>(arena + layer.center);
+    const float red = center[0], green = center[1], blue = center[2];
 #pragma unroll
     for (int pixel = threadIdx.x; pixel < S::TILE_PIXELS; pixel += S::THREADS) {
         const int row = pixel / S::TILE_COLUMNS, column = pixel % S::TILE_COLUMNS;
@@ -105,7 +109,7 @@ __device__ __forceinline__ void load_frame(const char *arena, const Layer &layer
         y = mirrored(y, layer.frame_height);
         x = mirrored(x, layer.frame_width);
         const unsigned char *rgb = frame + (static_cast<size_t>(y) * layer.frame_width + x) * 3;
-        const uint2 value = {pack(rgb[0], rgb[1]), pack(rgb[2], 0.0f)};
+        const uint2 value = {pack(rgb[0] - red, rgb[1] - green), pack(rgb[2] - blue, 0.0f)};
         *reinterpret_cast<uint2 *>(tile + pixel * FIRST_PIXEL) = value;
         if (pixel > 0)
             *reinterpret_cast<uint2 *>(tile + FIRST_COPY + (pixel - 1) * FIRST_PIXEL) = value;

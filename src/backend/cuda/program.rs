@@ -8,6 +8,7 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 
 use super::weights::{Kind, OCTET, Packed, Weights};
+use crate::frame::Frame;
 use crate::network::Network;
 
 /// Places are multiples of this, in bytes: a line of the GPU's caches.
@@ -22,6 +23,7 @@ const LAST_PIXEL: usize = 29;
 #[allow(missing_docs, reason = "documented in kernels.cu")]
 pub struct Arguments {
     pub frame: u64,
+    pub center: u64,
     pub carried: u64,
     pub valid: u64,
     pub painted: u64,
@@ -78,6 +80,8 @@ pub struct Program {
     pub arena: usize,
     /// Where the frame goes: RGB bytes.
     pub frame: Range<usize>,
+    /// Where the frame's [`center`] goes.
+    pub center: Range<usize>,
     /// Where the carried painting goes, for a network with memory: RGB bytes.
     pub carried: Option<Range<usize>>,
     /// Where it is said which of its pixels are valid: a byte each, all 0 where there is none.
@@ -126,6 +130,7 @@ impl Program {
         let bytes = pixels.checked_mul(3).filter(|bytes| *bytes < 1 << 31);
         let bytes = bytes.with_context(too_large)?;
         let frame = take(bytes).with_context(too_large)?;
+        let center = take(3).with_context(too_large)?;
         let painted = take(bytes).with_context(too_large)?;
         let (mut carried, mut valid) = (None, None);
         if weights.has_memory() {
@@ -181,6 +186,7 @@ impl Program {
         let mut program = Self {
             arena,
             frame,
+            center,
             carried,
             valid,
             painted,
@@ -231,6 +237,7 @@ impl Program {
         let int = |value: usize| value as i32;
         let mut arguments = Arguments {
             frame: self.frame.start as u64,
+            center: self.center.start as u64,
             painted: self.painted.start as u64,
             weights: packed.weights as u64,
             octets: packed.begins as u64,
@@ -300,6 +307,23 @@ impl Program {
             });
         }
     }
+}
+
+/// About the mean colour of `frame`, from which the first layer counts: any colour would do, but the
+/// nearer it is to the pixels, the less their differences are rounded.
+pub fn center(frame: &Frame) -> [u8; 3] {
+    const SAMPLES: usize = 4096;
+    let pixels = frame.pixels.as_chunks::<3>().0;
+    let step = (pixels.len() / SAMPLES) | 1;
+    let mut sums = [0; 3];
+    let mut count = 0;
+    for pixel in pixels.iter().step_by(step) {
+        for (sum, value) in sums.iter_mut().zip(pixel) {
+            *sum += usize::from(*value);
+        }
+        count += 1;
+    }
+    sums.map(|sum| (sum / count.max(1)) as u8)
 }
 
 /// Blocks along x and y that an output of this size takes.

@@ -121,6 +121,16 @@ pub fn checkpoint_place(output: &Path) -> PathBuf {
 /// Optimises a picture and writes it. `stop` ends the work after the current step. With the same
 /// settings and pictures the result is the same bit by bit, also when it was stopped and resumed.
 pub fn optimize(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
+    run(job, stop, tell).map_err(|error| match candle::is_out_of_memory(&error) {
+        true => anyhow::anyhow!(
+            "the GPU has too little memory for a picture of this size: lower --size, or use \
+             --device cpu"
+        ),
+        false => error,
+    })
+}
+
+fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     let scene = Scene::open(job, USUAL, tell)?;
     let place = checkpoint_place(&job.output);
     let settings = serde_json::to_string(&job.settings)?;
