@@ -24,6 +24,11 @@ const STAYS: f32 = 0.85;
 /// (training/README.md); with 0.6 they flickered 0.52 times as much.
 const STAYS_USUALLY: f32 = 0.72;
 
+/// Short side from which on this much stays. In smaller pictures motion is shorter, and what stays costs
+/// more of the style, since they differ more from pixel to pixel: down to [`LEAST`] of it stays there.
+const LARGE: f32 = 400.0;
+const LEAST: f32 = 0.85;
+
 /// Gain of the painting's own detail, times `stays * (1 - stays)`. Detail is remembered, so that it adds up
 /// where nothing moves: `stays * (1 + gain)` has to remain below 1.
 const STROKES: f32 = 0.75;
@@ -32,17 +37,9 @@ const STROKES: f32 = 0.75;
 /// as pixels would double, which is checkers and hard edges, hardly strokes.
 const MOST_STROKES: f32 = 40.0;
 
-/// Gain of the source's detail in pictures of [`LARGE`] or more, times `stays * (1 - stays)`. Added at once
-/// instead of from frame to frame, the noise of a camera shows.
+/// Gain of the source's detail, times `stays * (1 - stays)`. Added at once instead of from frame to frame,
+/// the noise of a camera shows.
 const EDGES: f32 = 2.9;
-
-/// Short side from which on the source's detail gets all of its gain. Smaller pictures, which differ more from
-/// pixel to pixel, get less, down to [`LEAST`] of it.
-const LARGE: f32 = 400.0;
-
-/// Part of that gain in small pictures: at a short side of 240, the whole gain makes the style loss 8 % more than
-/// plain models' instead of 5 %, and at the films' own sizes 0.7 of it 6 % instead of 4 %.
-const LEAST: f32 = 0.65;
 
 /// Steadiness where the user says nothing; networks with memory are trained for it.
 pub const USUAL: f32 = 0.5;
@@ -53,7 +50,7 @@ const RUN: usize = 16;
 /// Pixels that one task mixes: some 20 us of work.
 const SHARE: usize = 1 << 14;
 
-/// Part of the carried painting that stays at steadiness `amount`: nothing at 0, [`STAYS_USUALLY`] at
+/// Part of the carried painting that stays at steadiness `amount` in large pictures: nothing at 0, [`STAYS_USUALLY`] at
 /// [`USUAL`] and [`STAYS`] at 1, ever more slowly (a parabola through the three would fall again).
 fn stays(amount: f32) -> f32 {
     let power = (1.0 - STAYS_USUALLY / STAYS).log(1.0 - USUAL);
@@ -110,7 +107,8 @@ impl Steadiness {
             self.last.pixels.copy_from_slice(&painting.pixels);
             return;
         }
-        let stays = stays(self.amount);
+        let size = painting.width.min(painting.height) as f32 / LARGE;
+        let stays = stays(self.amount) * size.clamp(LEAST, 1.0);
         let weight = (stays * 256.0).round() as u16;
         let new = painting.pixels.par_chunks_mut(3 * SHARE);
         let old = self.carried.pixels.par_chunks(3 * SHARE);
@@ -122,9 +120,7 @@ impl Steadiness {
         let valid = &self.carried.valid;
         let source = self.hold.held();
         let noise = detail::noise(source);
-        let size = painting.width.min(painting.height) as f32 / LARGE;
-        let edges = EDGES * size.clamp(LEAST, 1.0);
-        let [own, edges] = [STROKES, edges].map(|gain| gain * stays * (1.0 - stays));
+        let [own, edges] = [STROKES, EDGES].map(|gain| gain * stays * (1.0 - stays));
         let strokes = 0.0..=MOST_STROKES;
         detail::add(painting, painting, own, strokes, valid, &mut self.last);
         detail::add(&self.last, source, edges, noise..=255.0, valid, painting);
