@@ -213,7 +213,9 @@ fn the_trained_styles_paint_as_on_the_cpu() {
     let input = picture(96, 64, 7);
     // Bright and with little in it, as snow and fog are: what differs is small beside what does not.
     let mut fog = picture(96, 64, 8);
-    fog.pixels.iter_mut().for_each(|value| *value = 220 + *value / 16);
+    fog.pixels
+        .iter_mut()
+        .for_each(|value| *value = 220 + *value / 16);
     for name in ["starry_night", "the_scream", "shipwreck"] {
         let model = Model::find(name).unwrap();
         assert_paints_like_the_cpu(name, &model, None, &input);

@@ -381,3 +381,68 @@ fn a_step_of_adam_is_that_of_the_formula() {
         }
     }
 }
+
+/// The operators as a whole on a real card, where there is one: products there are of 10-bit fractions.
+#[cfg(feature = "cuda")]
+#[test]
+fn a_card_computes_what_the_cpu_does() -> Result<()> {
+    let card = match repaint::ops::cuda::open() {
+        Ok((card, _)) => card,
+        Err(error) => {
+            println!("skipped: {error}");
+            return Ok(());
+        }
+    };
+    let mut memory = Memory::new();
+    let mut tensor = |shape: &[usize]| {
+        let values = memory.random(shape.iter().product());
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    };
+    let inputs = [
+        tensor(&[2, 16, 40, 56])?,
+        tensor(&[72, 16, 3, 3])?,
+        tensor(&[72])?,
+        tensor(&[3, 72, 9, 9])?,
+        tensor(&[3])?,
+    ];
+    let results = |device: &Device| -> Result<Vec<Tensor>> {
+        let vars = inputs
+            .iter()
+            .map(|input| Var::from_tensor(&input.to_device(device)?));
+        let vars = vars.collect::<Result<Vec<_>>>()?;
+        let [x, weight, affine, last, bias] = &vars[..] else {
+            unreachable!("five inputs")
+        };
+        let conv = |stride, padding, relu| Conv {
+            stride,
+            padding,
+            relu,
+        };
+        let strided = conv(2, Padding::Reflect(1), false);
+        let y = ops::conv2d(x, weight, Some(affine), strided)?;
+        let y = ops::instance_norm(&y, affine, affine, true)?;
+        let y = ops::max_pool2(&ops::upsample_nearest2(&ops::upsample_nearest2(&y)?)?)?;
+        let y = ops::conv2d(&y, last, Some(bias), conv(1, Padding::Reflect(4), true))?;
+        let loss = (ops::mean_square(&ops::gram(&y)?, None)? + ops::mean_square(&y, None)?)?;
+        let gradients = loss.backward()?;
+        let mut results = vec![y];
+        for var in &vars {
+            results.push(gradients.get(var).expect("a gradient").clone());
+        }
+        results
+            .iter()
+            .map(|result| result.to_device(&Device::Cpu))
+            .collect()
+    };
+    let (found, expected) = (results(&card)?, results(&Device::Cpu)?);
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let size = expected.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+        let away = (found - expected)?
+            .sqr()?
+            .sum_all()?
+            .to_scalar::<f32>()?
+            .sqrt();
+        assert!(away <= 5e-3 * size, "{i}: {away} of {size}");
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Candle operators whose gradients are right and whose CPU side uses every core.
 //!
-//! On the CPU they are custom operators over `kernels`; on CUDA they are composed of those of
-//! candle's own operators that are right. Every picture tensor is (N, C, H, W), `f32`.
+//! On the CPU they are custom operators over `kernels`, on NVIDIA GPUs over the kernels of `cuda`; a few are
+//! composed of candle's own there. Every picture tensor is (N, C, H, W), `f32`.
 
 mod composed;
 mod conv;

@@ -19,7 +19,7 @@ struct Layer {
     unsigned long long source;  // what the kernel works on
     unsigned long long other;   // a second input
     unsigned long long gate;    // of the second: it counts where this is positive
-    unsigned long long weights; // packed by `pack`; a norm's scale
+    unsigned long long weights; // packed by `pack_kernel`; a norm's scale
     unsigned long long bias;    // of a convolution; a norm's shift
     unsigned long long output;
     unsigned long long sums; // parts of sums, which a later launch adds up
@@ -29,12 +29,12 @@ struct Layer {
     int mirrored;                       // whether it mirrors the picture instead of being 0
     int spread;                         // 2: zeros lie between the source's pixels
     int relu;                           // whether ReLU comes last
-    int turned;                         // whether `pack` turns a kernel for the gradient
+    int turned;                         // whether `pack_kernel` turns a kernel for the gradient
     int kernel;                         // its side
     int tiles_x, tiles_y;
-    int parts;      // of the pixels, by which sums are split
-    int count;      // of values
-    float numbers[7]; // of Adam; the first: epsilon of a norm
+    int parts;        // that sums are split into
+    int count;        // of values
+    float numbers[7]; // each kernel says which
 };
 
 __device__ __forceinline__ const float *at(const char *arena, unsigned long long place) {

@@ -212,7 +212,7 @@ impl Convolution {
     }
 
     /// Whether the gradient of the input is made with its padding first, of the shape of
-    /// [`Convolution::padded`], and then folded.
+    /// [`Convolution::gradient_shape`], and then folded.
     pub fn folds(&self) -> bool {
         matches!(self.geometry.padding, Padding::Reflect(pad) if pad > 0)
     }
