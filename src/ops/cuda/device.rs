@@ -3,10 +3,12 @@
 //! Everything runs on the one stream of the tensors' device, in the order of the calls: memory that
 //! was given back may be used again at once.
 
+mod losses;
+mod optimizer;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST_SHARED;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -15,13 +17,16 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp1, CustomOp3, Device, Layout, Result, Shape,
-    Storage, Tensor, Var, bail,
+    Storage, Tensor, bail,
 };
 
-use super::launches::{self, Arguments, Convolution, Launch, Variable};
+use super::launches::{self, Arguments, Convolution, Launch};
 use crate::kernels::Geometry;
 use crate::network::NORM_EPSILON;
 use crate::ops::warp::Field;
+
+pub use losses::{gram, mean_square};
+pub use optimizer::{Optimized, adam, squares};
 
 /// `kernels.cu`, compiled by `build.rs`.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/training.fatbin"));
@@ -74,10 +79,9 @@ impl Kernels {
         if let Some(function) = functions.get(&launch.kernel) {
             return Ok(function.clone());
         }
-        let function = self.module.load_function(&launch.kernel);
-        let function = function.map_err(candle_core::Error::wrap)?;
-        let shared = launch.shared as i32;
-        let allowed = function.set_attribute(MOST_SHARED, shared);
+        let found = self.module.load_function(&launch.kernel);
+        let function = found.map_err(candle_core::Error::wrap)?;
+        let allowed = function.set_attribute(MOST_SHARED, launch.shared as i32);
         allowed.map_err(candle_core::Error::wrap)?;
         functions.insert(launch.kernel.clone(), function.clone());
         Ok(function)
@@ -290,10 +294,8 @@ impl CustomOp3 for Conv {
                 };
                 let sums = parts(device, plan.parts(true), count)?;
                 let between = [&sums, &padded].map(|memory| memory.as_ref().map_or(0, place));
-                run(
-                    device,
-                    &plan.backward(upstream, packed, between, place(&gradient)),
-                )?;
+                let launches = plan.backward(upstream, packed, between, place(&gradient));
+                run(device, &launches)?;
                 Some(tensor(gradient, device, x.shape()))
             }
             false => None,
@@ -405,109 +407,6 @@ impl CustomOp3 for Norm {
     }
 }
 
-/// See [`crate::ops::gram`].
-pub fn gram(x: &Tensor) -> Result<Tensor> {
-    let (_, channels, height, width) = x.dims4()?;
-    let share = 1.0 / (channels * height * width) as f64;
-    x.contiguous()?.apply_op1(GramMatrices { share })
-}
-
-struct GramMatrices {
-    share: f64,
-}
-
-impl CustomOp1 for GramMatrices {
-    fn name(&self) -> &'static str {
-        "gram"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_cpu()
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let device = &x.device;
-        let shape = layout.shape().dims4()?;
-        let (n, c, ..) = shape;
-        let plan = launches::Gram::new(shape);
-        let parts = empty(device, plan.parts() * c * c)?;
-        let sums = empty(device, n * c * c)?;
-        let launches = plan.matrices(place_of(x, layout)?, place(&parts), place(&sums));
-        run(device, &launches)?;
-        let sums = CudaStorage::wrap_cuda_slice(sums, device.clone());
-        let shape = Shape::from((n, c, c));
-        let layout = Layout::contiguous(&shape);
-        Ok((sums.affine(&layout, self.share, 0.0)?, shape))
-    }
-
-    /// With G = F F^T the gradient of F is (dG + dG^T) F.
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let both = ((grad + grad.t()?)? * self.share)?;
-        let gradient = both.matmul(&x.flatten_from(2)?.detach())?;
-        Ok(Some(gradient.reshape(x.shape())?))
-    }
-}
-
-/// See [`crate::ops::mean_square`]; `other` has no graph.
-pub fn mean_square(x: &Tensor, other: Option<&Tensor>) -> Result<Tensor> {
-    let other = other.map(Tensor::contiguous).transpose()?;
-    x.contiguous()?.apply_op1(MeanSquare { other })
-}
-
-struct MeanSquare {
-    other: Option<Tensor>,
-}
-
-impl MeanSquare {
-    /// Where the other values lie, and how many they are.
-    fn other(&self) -> Result<(u64, usize)> {
-        match &self.other {
-            Some(other) => Ok((address(other)?, other.elem_count())),
-            None => Ok((0, 1)),
-        }
-    }
-}
-
-impl CustomOp1 for MeanSquare {
-    fn name(&self) -> &'static str {
-        "mean_square"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        no_cpu()
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let device = &x.device;
-        let count = layout.shape().elem_count();
-        let (other, repeated) = self.other()?;
-        let sums = empty(device, launches::square_parts(count))?;
-        let mean = empty(device, 1)?;
-        let from = [place_of(x, layout)?, other];
-        let launches = launches::mean_square(count, from, repeated, place(&sums), place(&mean));
-        run(device, &launches)?;
-        let mean = CudaStorage::wrap_cuda_slice(mean, device.clone());
-        Ok((mean, Shape::from(())))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let device = device_of(x)?;
-        let grad = grad.contiguous()?;
-        let (other, repeated) = self.other()?;
-        let count = x.elem_count();
-        let gradient = empty(device, count)?;
-        let launch = launches::mean_square_backward(
-            count,
-            [address(x)?, other],
-            repeated,
-            address(&grad)?,
-            place(&gradient),
-        );
-        run(device, &[launch])?;
-        Ok(Some(tensor(gradient, device, x.shape())))
-    }
-}
-
 /// See [`crate::ops::max_pool2`].
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     let shape = x.dims4()?;
@@ -596,75 +495,4 @@ pub fn warp(x: &Tensor, field: &Field) -> Result<Tensor> {
     let launch = launches::warp(shape, address(&x)?, place(&field), place(&y));
     run(device, &[launch])?;
     Ok(tensor(y, device, x.shape()))
-}
-
-/// What a step of [`adam`] changes, all of one shape, and the gradient.
-pub struct Optimized<'a> {
-    /// The gradient.
-    pub gradient: &'a Tensor,
-    /// What is optimised.
-    pub weight: &'a Var,
-    /// Mean of the gradients.
-    pub first: &'a Tensor,
-    /// Mean of their squares.
-    pub second: &'a Tensor,
-    /// Mean of the weights.
-    pub average: &'a Tensor,
-}
-
-/// The sum of the squares of each gradient.
-pub fn squares(gradients: &[&Tensor]) -> Result<Vec<f32>> {
-    let Some(first) = gradients.first() else {
-        return Ok(Vec::new());
-    };
-    let device = device_of(first)?;
-    let variables = gradients.iter().map(|gradient| {
-        Ok(Variable {
-            gradient: address(gradient)?,
-            weight: 0,
-            first: 0,
-            second: 0,
-            average: 0,
-            count: gradient.elem_count() as u64,
-        })
-    });
-    let variables = variables.collect::<Result<Vec<_>>>()?;
-    let table = upload(device, &variables)?;
-    let sums = empty(device, variables.len())?;
-    let launch = launches::squares(place(&table), variables.len(), place(&sums));
-    run(device, &[launch])?;
-    device.clone_dtoh(&sums)
-}
-
-/// A step of Adam in place. `numbers`: what gradients are multiplied with; beta1; beta2; the rate over
-/// the first correction; one over the root of the second; epsilon; what stays of the average.
-pub fn adam(optimized: &[Optimized], numbers: [f32; 7]) -> Result<()> {
-    let Some(first) = optimized.first() else {
-        return Ok(());
-    };
-    let device = device_of(first.gradient)?;
-    let mut largest = 0;
-    let mut variables = Vec::new();
-    for one in optimized {
-        let count = one.gradient.elem_count();
-        largest = largest.max(count);
-        variables.push(Variable {
-            gradient: address(one.gradient)?,
-            weight: address(one.weight)?,
-            first: address(one.first)?,
-            second: address(one.second)?,
-            average: address(one.average)?,
-            count: count as u64,
-        });
-    }
-    let table = upload(device, &variables)?;
-    let launch = launches::adam(place(&table), variables.len(), largest, numbers);
-    run(device, &[launch])
-}
-
-fn upload(device: &CudaDevice, variables: &[Variable]) -> Result<CudaSlice<u64>> {
-    let words = variables
-        .iter()
-        .flat_map(|v| [v.gradient, v.weight, v.first, v.second, v.average, v.count]);
-    device.clone_htod(&words.collect::<Vec<u64>>())
 }
