@@ -50,8 +50,9 @@ const RUN: usize = 16;
 /// Pixels that one task mixes: some 20 us of work.
 const SHARE: usize = 1 << 14;
 
-/// Part of the carried painting that stays at steadiness `amount` in large pictures: nothing at 0, [`STAYS_USUALLY`] at
-/// [`USUAL`] and [`STAYS`] at 1, ever more slowly (a parabola through the three would fall again).
+/// Part of the carried painting that stays at steadiness `amount` in large pictures: nothing at 0,
+/// [`STAYS_USUALLY`] at [`USUAL`] and [`STAYS`] at 1, ever more slowly (a parabola through the three would
+/// fall again).
 fn stays(amount: f32) -> f32 {
     let power = (1.0 - STAYS_USUALLY / STAYS).log(1.0 - USUAL);
     STAYS * (1.0 - (1.0 - amount).powf(power))
