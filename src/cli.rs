@@ -146,8 +146,8 @@ pub struct VideoArgs {
     /// How to paint.
     #[command(flatten)]
     pub paint: PaintArgs,
-    /// Video encoder by FFmpeg's name, such as libx264, libx265, libvpx-vp9, prores_ks; the usual one of
-    /// the container when not given
+    /// Video encoder by FFmpeg's name, such as libx264, libx265, libvpx-vp9, prores_ks, h264_nvenc;
+    /// the usual one of the container when not given
     #[arg(long, value_name = "NAME")]
     pub codec: Option<String>,
     /// How to paint what moves.
@@ -160,6 +160,20 @@ pub struct VideoArgs {
     /// when not given
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
+    /// Whether the NVIDIA GPU decodes and encodes, too (an encoder only without --codec and --preset)
+    #[arg(long, value_enum, default_value_t = HwaccelArg::Auto)]
+    pub hwaccel: HwaccelArg,
+}
+
+/// `--hwaccel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HwaccelArg {
+    /// Where the GPU paints, and as far as it can
+    Auto,
+    /// As far as the NVIDIA GPU can, wherever it paints
+    Cuda,
+    /// Only the CPU
+    None,
 }
 
 /// `repaint image`.

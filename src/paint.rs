@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::frame::Frame;
 use crate::steady::Steadiness;
 
@@ -55,6 +55,11 @@ impl Painter {
     /// What computes; see [`Backend::name`].
     pub fn backend(&self) -> &str {
         self.backend.name()
+    }
+
+    /// Where it paints; see [`Backend::device`].
+    pub fn device(&self) -> Device {
+        self.backend.device()
     }
 
     /// Paints `input` into `output`, which takes on its size, number and time. At strength 0 the

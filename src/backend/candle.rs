@@ -89,6 +89,13 @@ impl Backend for Candle {
         }
     }
 
+    fn device(&self) -> Device {
+        match self.device.is_cpu() {
+            true => Device::Cpu,
+            false => Device::Cuda,
+        }
+    }
+
     fn load(&mut self, model: &Model) -> Result<()> {
         let tensors = model
             .tensors

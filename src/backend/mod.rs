@@ -20,6 +20,11 @@ pub trait Backend: Send {
     /// What runs, for people and logs: `cpu-avx512`, `candle-cuda`.
     fn name(&self) -> &str;
 
+    /// Where it computes.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
     /// Takes over a model; later frames are painted with it.
     fn load(&mut self, model: &Model) -> Result<()>;
 

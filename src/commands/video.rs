@@ -9,9 +9,11 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
-use crate::cli::VideoArgs;
+use crate::backend::Device;
+use crate::cli::{HwaccelArg, VideoArgs};
 use crate::media::decode::{Decoder, VideoInfo};
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
+use crate::media::hwaccel::Hwaccel;
 use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
@@ -29,10 +31,15 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
     painter.set_steadiness(args.film.steady);
-    let mut decoder = Decoder::open(input, args.paint.size)?;
+    let hwaccel = match (args.hwaccel, painter.device()) {
+        (HwaccelArg::Auto, Device::Cuda) | (HwaccelArg::Cuda, _) => Hwaccel::Cuda,
+        _ => Hwaccel::None,
+    };
+    let mut decoder = Decoder::open_with(input, args.paint.size, hwaccel)?;
     ensure_whole(input)?;
     let settings = EncodeSettings {
         codec: args.codec.clone(),
+        hwaccel,
         crf: args.crf,
         preset: args.preset.clone(),
     };
@@ -46,6 +53,13 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     )?;
     for remark in encoder.remarks() {
         remark!("{}: {remark}", input.display());
+    }
+    if hwaccel == Hwaccel::Cuda {
+        let decodes = match decoder.hwaccel() {
+            Hwaccel::Cuda => "GPU",
+            Hwaccel::None => "CPU",
+        };
+        remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
     let mut progress = Progress::new(&info);
     let report = pipeline::run(

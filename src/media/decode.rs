@@ -1,22 +1,26 @@
 //! Video files in: every frame that FFmpeg can decode, upright, as RGB, with its time.
 //!
 //! Colours are converted by the matrix and range that the stream is tagged with. Alpha is ignored.
-//! Damaged packets are skipped and counted; the rest of the file is still read.
+//! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
+//! the CPU goes on from the first frame that the GPU does not give.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ffmpeg_next as av;
 
 use av::Rescale;
 use av::codec::threading;
-use av::format::stream::Disposition;
 use av::rescale;
 
 use super::FrameSource;
-use super::decode_planar as planar;
+use super::decode_input::{
+    DEFAULT_RATE, best_video, expected_frames, frame_rate, open_input, start_shift,
+};
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout, Scaler};
+use super::hwaccel::{self, Gpu, Hwaccel};
+use super::ycbcr;
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
@@ -24,9 +28,6 @@ const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
-
-/// Frame rate assumed where a file tells none.
-const DEFAULT_RATE: (i32, i32) = (25, 1);
 
 /// What a video is, apart from its pixels.
 #[derive(Clone, Debug)]
@@ -63,6 +64,9 @@ impl VideoInfo {
 
 /// Reads the best video stream of a file.
 pub struct Decoder {
+    path: PathBuf,
+    short_side: Option<u32>,
+    hwaccel: Hwaccel,
     input: av::format::context::Input,
     decoder: av::decoder::Video,
     stream: usize,
@@ -73,6 +77,10 @@ pub struct Decoder {
     /// The frame decoded last; `waiting` when nobody has read it yet.
     decoded: av::frame::Video,
     waiting: bool,
+    /// The pixels of `decoded` where the GPU decodes.
+    downloaded: av::frame::Video,
+    /// The frame from which on the CPU decodes, where the GPU did before.
+    left_to_the_cpu: Option<u64>,
     rgb: av::frame::Video,
     scaler: Option<Scaler>,
     drained: bool,
@@ -89,14 +97,26 @@ impl Decoder {
     /// Opens a file and decodes its first frame. `short_side` scales the frames so that their
     /// shorter side has that many pixels, both sides even. Fails when nothing can be decoded.
     pub fn open(path: &Path, short_side: Option<u32>) -> Result<Self> {
+        Self::open_with(path, short_side, Hwaccel::None)
+    }
+
+    /// As [`Decoder::open`]; `hwaccel` decodes what it can, see [`Decoder::hwaccel`].
+    pub fn open_with(path: &Path, short_side: Option<u32>, hwaccel: Hwaccel) -> Result<Self> {
         ffmpeg::start()?;
+        let gpu = match hwaccel {
+            Hwaccel::Cuda => Gpu::open(),
+            Hwaccel::None => None,
+        };
         let name = path.display();
         let input = open_input(path)?;
         let stream = best_video(&input).with_context(|| format!("`{name}` holds no video"))?;
         let parts = input.stream(stream).context("stream disappeared")?;
         let broken = || format!("could not decode the video of `{name}`");
         let mut context = av::codec::Context::from_parameters(parts.parameters())?;
-        context.set_threading(threading::Config::kind(threading::Type::Frame));
+        match &gpu {
+            Some(gpu) => gpu.attach(&mut context)?, // threads would take more surfaces than it has
+            None => context.set_threading(threading::Config::kind(threading::Type::Frame)),
+        }
         let mut decoder = context
             .decoder()
             .video()
@@ -116,6 +136,9 @@ impl Decoder {
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
         let mut this = Self {
+            path: path.to_path_buf(),
+            short_side,
+            hwaccel: gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda),
             input,
             decoder,
             stream,
@@ -124,6 +147,8 @@ impl Decoder {
             shift,
             decoded: av::frame::Video::empty(),
             waiting: false,
+            downloaded: av::frame::Video::empty(),
+            left_to_the_cpu: None,
             rgb: av::frame::Video::empty(),
             scaler: None,
             drained: false,
@@ -140,13 +165,18 @@ impl Decoder {
             "could not decode a single frame of `{name}`: the file is damaged or cut off"
         );
         this.waiting = true;
-        this.describe(short_side).with_context(broken)?;
+        this.describe().with_context(broken)?;
         Ok(this)
     }
 
     /// What the video is.
     pub fn info(&self) -> &VideoInfo {
         &self.info
+    }
+
+    /// Who decodes.
+    pub fn hwaccel(&self) -> Hwaccel {
+        self.hwaccel
     }
 
     /// When the last frame read so far ends, in ticks of the time base.
@@ -157,6 +187,11 @@ impl Decoder {
     /// What went wrong without ending the work, one line each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
+        if let Some(frame) = self.left_to_the_cpu {
+            remarks.push(format!(
+                "the GPU gave up at frame {frame}, the CPU decoded the rest"
+            ));
+        }
         if self.damaged > 0 {
             remarks.push(format!(
                 "{} damaged parts of the video were skipped or repaired",
@@ -175,7 +210,7 @@ impl Decoder {
     }
 
     /// Fills in what only a decoded frame tells: size, shape of the pixels, colours.
-    fn describe(&mut self, short_side: Option<u32>) -> Result<()> {
+    fn describe(&mut self) -> Result<()> {
         let (width, height) = (
             self.decoded.width() as usize,
             self.decoded.height() as usize,
@@ -189,7 +224,7 @@ impl Decoder {
         if self.turn.transpose {
             (upright, pixel) = ((height, width), aspect.invert());
         }
-        if let Some(side) = short_side {
+        if let Some(side) = self.short_side {
             upright = scaled(upright, side as usize);
             ensure!(
                 upright.0 * upright.1 <= MAX_PIXELS,
@@ -212,29 +247,63 @@ impl Decoder {
     fn decode(&mut self) -> bool {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
-            match self.decoder.receive_frame(&mut self.decoded) {
+            let sound = match self.decoder.receive_frame(&mut self.decoded) {
                 Ok(()) => {
-                    if self.decoded.is_corrupt() || self.decoded.has_decode_errors() {
-                        self.damaged += 1;
+                    let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
+                    if self.hwaccel == Hwaccel::None {
+                        self.damaged += u64::from(damaged);
+                        return true;
                     }
-                    return true;
+                    let copied = hwaccel::download(&self.decoded, &mut self.downloaded);
+                    if !damaged && copied.is_ok() {
+                        return true;
+                    }
+                    false
                 }
                 Err(av::Error::Eof) => return false,
                 Err(av::Error::Other {
                     errno: av::error::EAGAIN,
-                }) => {
-                    if !self.feed() {
-                        in_a_row += 1;
-                        self.damaged += 1;
-                    }
-                }
-                Err(_) => {
-                    in_a_row += 1;
-                    self.damaged += 1;
-                }
+                }) => self.feed(),
+                Err(_) => false,
+            };
+            if sound {
+                continue;
             }
+            if self.hwaccel == Hwaccel::Cuda {
+                return self.go_on_on_the_cpu();
+            }
+            in_a_row += 1;
+            self.damaged += 1;
         }
         false
+    }
+
+    /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
+    /// it would have been without the GPU. `false` when no frame is left.
+    fn go_on_on_the_cpu(&mut self) -> bool {
+        let Ok(mut again) = Self::open(&self.path, self.short_side) else {
+            self.damaged += 1;
+            return false;
+        };
+        again.left_to_the_cpu = Some(self.frames).filter(|&frames| frames > 0);
+        let more = (0..self.frames).all(|_| again.advance()) && again.next();
+        *self = again;
+        more
+    }
+
+    /// Goes to the next frame, which may be waiting; `false` at the end.
+    fn next(&mut self) -> bool {
+        std::mem::take(&mut self.waiting) || self.decode()
+    }
+
+    /// Goes to the next frame and counts it as read.
+    fn advance(&mut self) -> bool {
+        if !self.next() {
+            return false;
+        }
+        self.last_pts = Some(self.pts());
+        self.frames += 1;
+        true
     }
 
     /// Hands the decoder one packet, or the news that there is none; `false` when it was damaged.
@@ -282,95 +351,43 @@ impl Decoder {
             false => (self.info.width as u32, self.info.height as u32),
         };
         let decoded = &self.decoded;
-        let from = Layout {
-            format: decoded.format(),
-            width: decoded.width(),
-            height: decoded.height(),
-            matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
-            full_range: ffmpeg::is_full_range(decoded.format(), decoded.color_range()),
+        let pixels = match self.hwaccel {
+            Hwaccel::None => decoded,
+            Hwaccel::Cuda => &self.downloaded,
         };
-        if (from.width, from.height) == (width, height) && planar::takes(decoded, &from) {
-            return planar::to_rgb(decoded, &from, &mut self.rgb);
+        let from = Layout {
+            format: pixels.format(),
+            width: pixels.width(),
+            height: pixels.height(),
+            matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
+            full_range: ffmpeg::is_full_range(pixels.format(), decoded.color_range()),
+        };
+        if (from.width, from.height) == (width, height) && ycbcr::takes(pixels, &from) {
+            return ycbcr::to_rgb(pixels, &from, &mut self.rgb);
         }
         let scaler = match &mut self.scaler {
             Some(scaler) if scaler.takes(from) => scaler,
             other => other.insert(Scaler::new(from, Layout::rgb(width, height))?),
         };
-        scaler.run(&self.decoded, &mut self.rgb)
+        scaler.run(pixels, &mut self.rgb)
     }
 }
 
 impl FrameSource for Decoder {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
-        if !std::mem::take(&mut self.waiting) && !self.decode() {
+        let index = self.frames;
+        if !self.advance() {
             return Ok(false);
         }
-        let pts = self.pts();
         self.convert()?;
         frame.width = self.info.width;
         frame.height = self.info.height;
-        frame.index = self.frames;
-        frame.pts = pts;
+        frame.index = index;
+        frame.pts = self.last_pts.unwrap_or(0);
         frame.pixels.resize(frame.width * frame.height * 3, 0);
         self.turn.copy(&self.rgb, frame);
-        self.frames += 1;
-        self.last_pts = Some(pts);
         Ok(true)
     }
-}
-
-/// Opens a file for reading packets.
-pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
-    let name = path.display();
-    match av::format::input(&ffmpeg::url(path)?) {
-        Ok(input) => Ok(input),
-        Err(av::Error::InvalidData) => bail!(
-            "could not open `{name}`: it is not a video file, or was cut off before its index"
-        ),
-        Err(error) => Err(error).with_context(|| format!("could not open `{name}`")),
-    }
-}
-
-/// Index of the video stream to paint: FFmpeg's choice, but never a cover picture.
-pub(super) fn best_video(input: &av::format::context::Input) -> Option<usize> {
-    let picture = |stream: &av::Stream| stream.disposition().contains(Disposition::ATTACHED_PIC);
-    let best = input.streams().best(av::media::Type::Video)?;
-    if !picture(&best) {
-        return Some(best.index());
-    }
-    input
-        .streams()
-        .find(|s| s.parameters().medium() == av::media::Type::Video && !picture(s))
-        .map(|s| s.index())
-}
-
-/// How late the file starts, in microseconds. Files that start before 0 (sound with a lead-in)
-/// keep their times.
-pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
-    // SAFETY: the context is live for the borrow of `input`; the field is a plain integer.
-    let start = unsafe { (*input.as_ptr()).start_time };
-    if start == av::ffi::AV_NOPTS_VALUE {
-        0
-    } else {
-        start.max(0)
-    }
-}
-
-fn frame_rate(stream: &av::Stream) -> (i32, i32) {
-    [stream.avg_frame_rate(), stream.rate()]
-        .into_iter()
-        .map(|rate| (rate.numerator(), rate.denominator()))
-        .find(|rate| rate.0 > 0 && rate.1 > 0 && rate.0 / rate.1 <= 1000)
-        .unwrap_or(DEFAULT_RATE)
-}
-
-fn expected_frames(input: &av::format::context::Input, stream: &av::Stream) -> Option<u64> {
-    if stream.frames() > 0 {
-        return Some(stream.frames() as u64);
-    }
-    let (num, den) = frame_rate(stream);
-    let seconds = input.duration() as f64 / f64::from(av::ffi::AV_TIME_BASE);
-    (input.duration() > 0).then(|| (seconds * f64::from(num) / f64::from(den)).round() as u64)
 }
 
 /// `size` scaled to a shorter side of `side`, both sides even and at least 2.

@@ -17,6 +17,7 @@ use super::decode::VideoInfo;
 use super::encode_copy::Copier;
 use super::encode_video::VideoEncoder;
 use super::ffmpeg;
+use super::hwaccel::Hwaccel;
 use crate::frame::Frame;
 use crate::output::{Existing, Output};
 
@@ -25,6 +26,8 @@ use crate::output::{Existing, Output};
 pub struct EncodeSettings {
     /// FFmpeg's name of the encoder; the usual one of the container when `None`.
     pub codec: Option<String>,
+    /// Whose encoder is tried first where neither `codec` nor `preset` is given.
+    pub hwaccel: Hwaccel,
     /// Constant quality, 0 (best) to 63.
     pub crf: u8,
     /// The encoder's preset, for encoders that have presets; a quick one for x264 and x265 when
@@ -36,6 +39,7 @@ impl Default for EncodeSettings {
     fn default() -> Self {
         Self {
             codec: None,
+            hwaccel: Hwaccel::None,
             crf: 18,
             preset: None,
         }

@@ -8,6 +8,7 @@ use av::format::Pixel;
 
 use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings};
+use super::hwaccel::Hwaccel;
 
 /// Finest time base passed on, in ticks a second; players and 32-bit fields choke on nanoseconds.
 const MAX_TICKS: i32 = 1_000_000;
@@ -32,15 +33,33 @@ const QUICK_PRESET: &str = "superfast";
 
 /// Of x264 where the user names no preset. Arithmetic coding saves 8 % of the bytes of a painted film, for
 /// half as much again of the encoder's time: strokes are full of coefficients.
-pub(super) const QUICK_CODER: (&str, &str) = ("coder", "vlc");
+const QUICK_CODER: (&str, &str) = ("coder", "vlc");
+
+/// H.264 by NVIDIA's encoder.
+const NVENC: &str = "h264_nvenc";
+
+/// The encoders to try, one after the other: the one that the user named, or the GPU's and the usual
+/// one of the container.
+pub(super) fn find_codecs(
+    container: Container,
+    settings: &EncodeSettings,
+) -> Result<Vec<av::Codec>> {
+    let mut codecs = Vec::new();
+    let chosen = settings.codec.is_some() || settings.preset.is_some();
+    if settings.hwaccel == Hwaccel::Cuda && !chosen && container != Container::WebM {
+        codecs.extend(av::encoder::find_by_name(NVENC)); // FFmpeg may be built without it
+    }
+    codecs.push(find_codec(container, settings)?);
+    Ok(codecs)
+}
 
 /// The encoder that the user named, or the usual one of the container.
-pub(super) fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Codec> {
+fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Codec> {
     if let Some(name) = &settings.codec {
         let codec = av::encoder::find_by_name(name).filter(|c| c.is_video());
         return codec.with_context(|| {
             format!(
-                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks or \
+                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks, h264_nvenc or \
                  another that `ffmpeg -encoders` lists"
             )
         });
@@ -114,7 +133,7 @@ pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
 }
 
 /// Whether an unopened encoder has the option `name`.
-pub(super) fn has_option(context: &mut av::codec::Context, name: &str) -> bool {
+fn has_option(context: &mut av::codec::Context, name: &str) -> bool {
     let name = std::ffi::CString::new(name).unwrap_or_default();
     // SAFETY: the context is live, owned by the caller and starts with its AVClass; the name ends
     // with a zero byte and outlives the call.
@@ -128,6 +147,52 @@ pub(super) fn has_option(context: &mut av::codec::Context, name: &str) -> bool {
         )
     };
     !option.is_null()
+}
+
+/// Whether NVIDIA's GPUs encode.
+pub(super) fn is_nvenc(codec: &av::Codec) -> bool {
+    codec.name().ends_with("_nvenc")
+}
+
+/// The option of an unopened encoder that asks for the constant quality `crf`, and its value; `None`
+/// where there is none.
+pub(super) fn quality(
+    context: &mut av::codec::Context,
+    codec: &av::Codec,
+    crf: u8,
+) -> Option<(&'static str, String)> {
+    if is_nvenc(codec) {
+        return Some(("cq", crf.clamp(1, 51).to_string())); // 0 stands for any quality
+    }
+    has_option(context, "crf").then(|| ("crf", crf.to_string()))
+}
+
+/// The options to open an encoder with.
+pub(super) fn options(
+    codec: &av::Codec,
+    settings: &EncodeSettings,
+    quality: Option<&(&str, String)>,
+    preset: Option<&str>,
+) -> av::Dictionary<'static> {
+    let mut options = av::Dictionary::new();
+    if let Some((name, value)) = quality {
+        options.set(name, value);
+    }
+    if let Some(preset) = preset {
+        options.set("preset", preset);
+    }
+    match codec.name() {
+        "libx264" if settings.preset.is_none() => options.set(QUICK_CODER.0, QUICK_CODER.1),
+        "libx265" => options.set("x265-params", "log-level=none"), // it writes to stderr by itself
+        "libvpx-vp9" => {
+            // Ten times faster than the default at nearly the same size.
+            options.set("cpu-used", "4");
+            options.set("row-mt", "1");
+        }
+        _ if is_nvenc(codec) => options.set("rc", "vbr"), // constant quality is a case of it
+        _ => {}
+    }
+    options
 }
 
 /// The preset to encode with: the user's, which fails with the known names when it is none of the

@@ -15,7 +15,7 @@ use av::format::stream::Disposition;
 use av::media::Type;
 use av::rescale;
 
-use super::decode::{best_video, open_input, start_shift};
+use super::decode_input::{best_video, open_input, start_shift};
 use super::encode::{Container, can_hold, microseconds};
 use super::encode_audio::AudioTranscoder;
 use super::encode_subtitle::SubtitleTranscoder;

@@ -42,14 +42,30 @@ pub(super) struct VideoEncoder {
 }
 
 impl VideoEncoder {
-    /// Opens the encoder that `settings` or the container name, for frames of `info`.
+    /// Opens the encoder that `settings` or the container name, for frames of `info`; the CPU's where
+    /// the GPU's cannot be had.
     pub fn open(
         container: Container,
         muxer: &av::format::context::Output,
         info: &VideoInfo,
         settings: &EncodeSettings,
     ) -> Result<Self> {
-        let codec = choice::find_codec(container, settings)?;
+        let codecs = choice::find_codecs(container, settings)?;
+        let (last, others) = codecs.split_last().context("no video encoder")?;
+        let open = |codec: &av::Codec| Self::open_codec(*codec, container, muxer, info, settings);
+        match others.iter().find_map(|codec| open(codec).ok()) {
+            Some(encoder) => Ok(encoder),
+            None => open(last),
+        }
+    }
+
+    fn open_codec(
+        codec: av::Codec,
+        container: Container,
+        muxer: &av::format::context::Output,
+        info: &VideoInfo,
+        settings: &EncodeSettings,
+    ) -> Result<Self> {
         ensure_holds(muxer, container, &codec)?;
         let format = choice::pixel_format(&codec)?;
         let (width, height) = choice::coded_size(&codec, format, info);
@@ -71,27 +87,9 @@ impl VideoEncoder {
         };
         let base = choice::time_base(&codec, info);
         let mut context = av::codec::Context::new_with_codec(codec);
-        let mut options = av::Dictionary::new();
-        let has_crf = choice::has_option(&mut context, "crf");
-        if has_crf {
-            options.set("crf", &settings.crf.to_string());
-        }
         let preset = choice::preset(&mut context, &codec, settings)?;
-        if let Some(preset) = preset {
-            options.set("preset", preset);
-        }
-        if codec.name() == "libx264" && settings.preset.is_none() {
-            let (option, value) = choice::QUICK_CODER;
-            options.set(option, value);
-        }
-        if codec.name() == "libvpx-vp9" {
-            // Ten times faster than the default at nearly the same size.
-            options.set("cpu-used", "4");
-            options.set("row-mt", "1");
-        }
-        if codec.name() == "libx265" {
-            options.set("x265-params", "log-level=none"); // it writes to stderr by itself
-        }
+        let quality = choice::quality(&mut context, &codec, settings.crf);
+        let options = choice::options(&codec, settings, quality.as_ref(), preset);
         let mut flags = av::codec::Flags::empty();
         if muxer
             .format()
@@ -115,7 +113,7 @@ impl VideoEncoder {
         video.set_aspect_ratio(info.pixel_aspect);
         let rate = f64::from(info.frame_rate.0) / f64::from(info.frame_rate.1);
         let bits = f64::from(width) * f64::from(height) * rate * BITS_PER_PIXEL;
-        video.set_bit_rate(if has_crf { 0 } else { bits as usize });
+        video.set_bit_rate(if quality.is_some() { 0 } else { bits as usize });
         if by_scale {
             // Quantiser scale 1 to 11 for CRF 0 to 63.
             let scale = 1 + usize::from(settings.crf) / 6;
@@ -132,9 +130,12 @@ impl VideoEncoder {
         }
         let encoder = video.open_as_with(codec, options).with_context(|| {
             let preset = preset.unwrap_or("none");
+            let remedy = match choice::is_nvenc(&codec) {
+                true => "it needs an NVIDIA GPU that encodes, its presets are p1 to p7",
+                false => "try other settings or another --codec",
+            };
             format!(
-                "encoder `{}` refuses {width}x{height} at crf {}, preset {preset}: try other \
-                 settings or another --codec",
+                "encoder `{}` refuses {width}x{height} at crf {}, preset {preset}: {remedy}",
                 codec.name(),
                 settings.crf
             )

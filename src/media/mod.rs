@@ -9,7 +9,7 @@ mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
-mod decode_planar;
+mod decode_input;
 #[cfg(feature = "video")]
 mod decode_turn;
 #[cfg(feature = "video")]
@@ -28,6 +28,8 @@ mod encode_video;
 mod ffmpeg;
 #[cfg(feature = "webcam")]
 mod full_screen;
+#[cfg(feature = "video")]
+pub mod hwaccel;
 pub mod picture;
 #[cfg(feature = "video")]
 pub mod player;
@@ -38,6 +40,8 @@ pub mod virtual_camera;
 pub mod whole;
 #[cfg(feature = "webcam")]
 pub mod window;
+#[cfg(feature = "video")]
+mod ycbcr;
 
 use std::time::Instant;
 

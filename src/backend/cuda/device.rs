@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use super::Weights;
 use super::program::{Arguments, Launch, Program, center};
-use crate::backend::{Backend, ensure_fits};
+use crate::backend::{Backend, Device, ensure_fits};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
 
@@ -282,6 +282,10 @@ impl Ready {
 impl Backend for Cuda {
     fn name(&self) -> &str {
         "cuda"
+    }
+
+    fn device(&self) -> Device {
+        Device::Cuda
     }
 
     fn load(&mut self, model: &Model) -> Result<()> {

@@ -1,0 +1,72 @@
+//! What a video file says before anything in it is decoded: its streams, start, rate and length.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ffmpeg_next as av;
+
+use av::format::stream::Disposition;
+
+use super::ffmpeg;
+
+/// Frame rate assumed where a file tells none.
+pub(super) const DEFAULT_RATE: (i32, i32) = (25, 1);
+
+/// Opens a file for reading packets.
+pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
+    let name = path.display();
+    match av::format::input(&ffmpeg::url(path)?) {
+        Ok(input) => Ok(input),
+        Err(av::Error::InvalidData) => bail!(
+            "could not open `{name}`: it is not a video file, or was cut off before its index"
+        ),
+        Err(error) => Err(error).with_context(|| format!("could not open `{name}`")),
+    }
+}
+
+/// Index of the video stream to paint: FFmpeg's choice, but never a cover picture.
+pub(super) fn best_video(input: &av::format::context::Input) -> Option<usize> {
+    let picture = |stream: &av::Stream| stream.disposition().contains(Disposition::ATTACHED_PIC);
+    let best = input.streams().best(av::media::Type::Video)?;
+    if !picture(&best) {
+        return Some(best.index());
+    }
+    input
+        .streams()
+        .find(|s| s.parameters().medium() == av::media::Type::Video && !picture(s))
+        .map(|s| s.index())
+}
+
+/// How late the file starts, in microseconds. Files that start before 0 (sound with a lead-in)
+/// keep their times.
+pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
+    // SAFETY: the context is live for the borrow of `input`; the field is a plain integer.
+    let start = unsafe { (*input.as_ptr()).start_time };
+    if start == av::ffi::AV_NOPTS_VALUE {
+        0
+    } else {
+        start.max(0)
+    }
+}
+
+/// Average frames a second as the file tells them, else [`DEFAULT_RATE`].
+pub(super) fn frame_rate(stream: &av::Stream) -> (i32, i32) {
+    [stream.avg_frame_rate(), stream.rate()]
+        .into_iter()
+        .map(|rate| (rate.numerator(), rate.denominator()))
+        .find(|rate| rate.0 > 0 && rate.1 > 0 && rate.0 / rate.1 <= 1000)
+        .unwrap_or(DEFAULT_RATE)
+}
+
+/// Number of frames as far as the file tells.
+pub(super) fn expected_frames(
+    input: &av::format::context::Input,
+    stream: &av::Stream,
+) -> Option<u64> {
+    if stream.frames() > 0 {
+        return Some(stream.frames() as u64);
+    }
+    let (num, den) = frame_rate(stream);
+    let seconds = input.duration() as f64 / f64::from(av::ffi::AV_TIME_BASE);
+    (input.duration() > 0).then(|| (seconds * f64::from(num) / f64::from(den)).round() as u64)
+}
