@@ -16,6 +16,7 @@ use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
 use super::encode_choice as choice;
 use super::ffmpeg::{Color, Layout, Scaler, is_full_range, known_matrix};
+use super::ycbcr;
 use crate::frame::Frame;
 
 /// Bits for each pixel and frame where an encoder has no constant quality.
@@ -28,6 +29,7 @@ pub(super) struct VideoEncoder {
     info: VideoInfo,
     color: Color,
     range: Range,
+    layout: Layout,
     scaler: Scaler,
     rgb: av::frame::Video,
     /// The frame taken last; it goes to the encoder when the next one tells how long it lasts.
@@ -147,6 +149,7 @@ impl VideoEncoder {
             info: info.clone(),
             color,
             range,
+            layout,
             scaler: Scaler::new(source, layout)?,
             rgb: av::frame::Video::new(source.format, width, height),
             held: av::frame::Video::new(format, width, height),
@@ -212,8 +215,13 @@ impl VideoEncoder {
         let pts = frame.pts.rescale(self.info.time_base, self.base);
         let pts = self.held_pts.map_or(pts, |held| pts.max(held + 1));
         make_writable(&mut self.spare)?;
-        fill(&mut self.rgb, frame);
-        self.scaler.run(&self.rgb, &mut self.spare)?;
+        let coded = (self.layout.width as usize, self.layout.height as usize);
+        if size == coded && ycbcr::makes(&self.layout) {
+            ycbcr::from_rgb(frame, &self.layout, &mut self.spare)?;
+        } else {
+            fill(&mut self.rgb, frame);
+            self.scaler.run(&self.rgb, &mut self.spare)?;
+        }
         self.spare.set_pts(Some(pts));
         self.spare.set_color_space(self.color.matrix);
         self.spare.set_color_primaries(self.color.primaries);
