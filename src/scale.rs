@@ -1,92 +1,56 @@
-//! Frames at another size, fast enough for every frame of a live picture, with memory used again.
+//! Frames at another size, fast enough for every frame of a live picture, with memory used again. The
+//! only place that knows the fast_image_resize crate.
 //!
-//! Enlarging is bilinear, shrinking averages what a pixel covers: a triangle filter as wide as the
-//! larger of the two pixels. Pictures that are scaled once go through `media::picture` instead.
+//! Cubic (Catmull-Rom); shrinking averages what a pixel covers. Pictures that are scaled once go through
+//! `media::picture` instead.
 
-use rayon::prelude::*;
+use anyhow::{Context, Result};
+use fast_image_resize as fir;
+
+use fir::images::{Image, ImageRef};
 
 use crate::frame::Frame;
 
-/// Fixed-point one of the filter weights, as a shift.
-const SHIFT: u32 = 8;
-
-/// Rows that one task computes: some 100 us of work, so that tasks cost little beside it.
-const BAND: usize = 32;
-
-/// Which source pixels one pixel of the result is made of.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Taps {
-    first: usize,
-    /// Sums to `1 << SHIFT`.
-    weights: Vec<u16>,
-}
-
-/// Scales frames from one size to another; the filters are computed when a size changes.
+/// Scales frames from one size to another.
 #[derive(Default)]
 pub struct Scaler {
-    from: (usize, usize),
-    to: (usize, usize),
-    columns: Vec<Taps>,
-    rows: Vec<Taps>,
+    resizer: fir::Resizer,
 }
 
 impl Scaler {
     /// Fills `output` with `input` at `size` (width, height; at least 1x1), mirrored left to right
-    /// when asked. Number and time stay. The work is shared among the threads of the current pool.
-    pub fn run(&mut self, input: &Frame, size: (usize, usize), mirrored: bool, output: &mut Frame) {
-        let from = (input.width, input.height);
+    /// when asked. Number and time stay. Fails when `input` has fewer bytes than its size says.
+    pub fn run(
+        &mut self,
+        input: &Frame,
+        size: (usize, usize),
+        mirrored: bool,
+        output: &mut Frame,
+    ) -> Result<()> {
         (output.width, output.height) = size;
         (output.index, output.pts) = (input.index, input.pts);
         output.pixels.resize(size.0 * size.1 * 3, 0);
-        if from == size {
-            copy(input, mirrored, output);
-            return;
+        if (input.width, input.height) == size {
+            output.pixels.copy_from_slice(&input.pixels);
+        } else {
+            self.resize(input, output)
+                .context("could not scale a frame")?;
         }
-        if (self.from, self.to) != (from, size) {
-            self.columns = filter(from.0, size.0);
-            self.rows = filter(from.1, size.1);
-            (self.from, self.to) = (from, size);
+        if mirrored {
+            output.pixels.chunks_exact_mut(size.0 * 3).for_each(mirror);
         }
-        let row_bytes = size.0 * 3;
-        output
-            .pixels
-            .par_chunks_mut(row_bytes * BAND)
-            .enumerate()
-            .for_each_init(Vec::new, |line, (band, pixels)| {
-                for (i, row) in pixels.chunks_exact_mut(row_bytes).enumerate() {
-                    blend_rows(input, &self.rows[band * BAND + i], line);
-                    self.blend_columns(line, row);
-                    if mirrored {
-                        mirror(row);
-                    }
-                }
-            });
+        Ok(())
     }
 
-    /// One row of the result from one line of the source's width, which has 8 bits a channel.
-    fn blend_columns(&self, line: &[u8], row: &mut [u8]) {
-        for (pixel, taps) in row.chunks_exact_mut(3).zip(&self.columns) {
-            let source = &line[taps.first * 3..(taps.first + taps.weights.len()) * 3];
-            let mut sums = [1u32 << (SHIFT - 1); 3];
-            for (value, &weight) in source.chunks_exact(3).zip(&taps.weights) {
-                for (sum, &value) in sums.iter_mut().zip(value) {
-                    *sum += u32::from(value) * u32::from(weight);
-                }
-            }
-            for (value, sum) in pixel.iter_mut().zip(sums) {
-                *value = (sum >> SHIFT) as u8;
-            }
-        }
-    }
-}
-
-fn copy(input: &Frame, mirrored: bool, output: &mut Frame) {
-    output.pixels.copy_from_slice(&input.pixels);
-    if mirrored {
-        output
-            .pixels
-            .chunks_exact_mut(input.width * 3)
-            .for_each(mirror);
+    fn resize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+        let rgb = fir::PixelType::U8x3;
+        let (width, height) = (input.width as u32, input.height as u32);
+        let source = ImageRef::new(width, height, &input.pixels, rgb)?;
+        let (width, height) = (output.width as u32, output.height as u32);
+        let mut target = Image::from_slice_u8(width, height, &mut output.pixels, rgb)?;
+        let cubic = fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom);
+        let options = fir::ResizeOptions::new().resize_alg(cubic);
+        Ok(self.resizer.resize(&source, &mut target, &options)?)
     }
 }
 
@@ -96,58 +60,6 @@ fn mirror(row: &mut [u8]) {
         let (left, right) = row.split_at_mut((pixels - 1 - x) * 3);
         left[x * 3..x * 3 + 3].swap_with_slice(&mut right[..3]);
     }
-}
-
-/// The weighted sum of some rows of `input`.
-fn blend_rows(input: &Frame, taps: &Taps, line: &mut Vec<u8>) {
-    let row_bytes = input.width * 3;
-    let row = |i: usize| &input.pixels[(taps.first + i) * row_bytes..][..row_bytes];
-    line.resize(row_bytes, 0);
-    match taps.weights.as_slice() {
-        [_] => line.copy_from_slice(row(0)),
-        &[upper, lower] => {
-            for ((out, &a), &b) in line.iter_mut().zip(row(0)).zip(row(1)) {
-                let sum = u32::from(a) * u32::from(upper) + u32::from(b) * u32::from(lower);
-                *out = ((sum + (1 << (SHIFT - 1))) >> SHIFT) as u8;
-            }
-        }
-        weights => {
-            for (x, out) in line.iter_mut().enumerate() {
-                let mut sum = 1u32 << (SHIFT - 1);
-                for (i, &weight) in weights.iter().enumerate() {
-                    sum += u32::from(weight)
-                        * u32::from(input.pixels[(taps.first + i) * row_bytes + x]);
-                }
-                *out = (sum >> SHIFT) as u8;
-            }
-        }
-    }
-}
-
-/// The triangle filter that takes a line of `from` pixels to `to` pixels.
-fn filter(from: usize, to: usize) -> Vec<Taps> {
-    let ratio = from as f64 / to as f64;
-    let reach = ratio.max(1.0);
-    let taps = |i: usize| {
-        let centre = (i as f64 + 0.5) * ratio - 0.5;
-        let first = ((centre - reach).floor() as isize + 1).clamp(0, from as isize - 1) as usize;
-        let last = ((centre + reach).ceil() as isize - 1).clamp(first as isize, from as isize - 1);
-        let exact: Vec<f64> = (first..=last as usize)
-            .map(|x| (1.0 - (x as f64 - centre).abs() / reach).max(0.0))
-            .collect();
-        let sum = exact.iter().sum::<f64>();
-        let one = f64::from(1u32 << SHIFT);
-        let mut weights = Vec::with_capacity(exact.len());
-        let (mut so_far, mut given) = (0.0, 0);
-        for value in exact {
-            so_far += if sum > 0.0 { value / sum } else { 1.0 };
-            let next = (so_far.min(1.0) * one).round() as u16;
-            weights.push(next - given);
-            given = next;
-        }
-        Taps { first, weights }
-    };
-    (0..to).map(taps).collect()
 }
 
 /// Width and height of `size` scaled to a shorter side of `side`, both even and at least 2. Nothing
@@ -165,7 +77,9 @@ mod tests {
 
     fn scaled(input: &Frame, size: (usize, usize), mirrored: bool) -> Frame {
         let mut output = Frame::default();
-        Scaler::default().run(input, size, mirrored, &mut output);
+        Scaler::default()
+            .run(input, size, mirrored, &mut output)
+            .unwrap();
         output
     }
 
@@ -182,11 +96,18 @@ mod tests {
     }
 
     #[test]
-    fn enlarging_is_bilinear_with_pixel_centres_in_place() {
-        let large = scaled(&grey(2, &[0, 200]), (4, 1), false);
-        assert_eq!(values(&large), [0, 50, 150, 200]);
-        let tall = scaled(&grey(1, &[0, 200]), (1, 4), false);
-        assert_eq!(values(&tall), [0, 50, 150, 200]);
+    fn enlarging_leaves_pixel_centres_in_place() {
+        // The nearest two pixels, and beyond the edge the edge: weights 111, 29, -9, -3 of 128.
+        for (size, to) in [((2, 1), (4, 1)), ((1, 2), (1, 4))] {
+            let large = scaled(&grey(size.0, &[40, 200]), to, false);
+            let found = values(&large);
+            assert_eq!(found[0] + found[3], 240, "{found:?}");
+            assert_eq!(found[1] + found[2], 240, "{found:?}");
+            assert!(
+                found.is_sorted() && found[1] < 90 && found[0] < 40,
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

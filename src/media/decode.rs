@@ -14,13 +14,13 @@ use av::codec::threading;
 use av::rescale;
 
 use super::FrameSource;
+use super::decode_convert::Converter;
 use super::decode_input::{
     DEFAULT_RATE, best_video, expected_frames, frame_rate, open_input, start_shift,
 };
 use super::decode_turn::Turn;
-use super::ffmpeg::{self, Color, Layout, Scaler};
+use super::ffmpeg::{self, Color, Layout};
 use super::hwaccel::{self, Gpu, Hwaccel};
-use super::ycbcr;
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
@@ -71,7 +71,7 @@ pub struct Decoder {
     decoder: av::decoder::Video,
     stream: usize,
     info: VideoInfo,
-    turn: Turn,
+    converter: Converter,
     /// Subtracted from timestamps, in ticks: files that start late start at 0.
     shift: i64,
     /// The frame decoded last; `waiting` when nobody has read it yet.
@@ -81,8 +81,6 @@ pub struct Decoder {
     downloaded: av::frame::Video,
     /// The frame from which on the CPU decodes, where the GPU did before.
     left_to_the_cpu: Option<u64>,
-    rgb: av::frame::Video,
-    scaler: Option<Scaler>,
     drained: bool,
     frames: u64,
     last_pts: Option<i64>,
@@ -143,14 +141,12 @@ impl Decoder {
             decoder,
             stream,
             info,
-            turn,
+            converter: Converter::new(turn),
             shift,
             decoded: av::frame::Video::empty(),
             waiting: false,
             downloaded: av::frame::Video::empty(),
             left_to_the_cpu: None,
-            rgb: av::frame::Video::empty(),
-            scaler: None,
             drained: false,
             frames: 0,
             last_pts: None,
@@ -221,7 +217,7 @@ impl Decoder {
             aspect = av::Rational::new(1, 1);
         }
         let (mut upright, mut pixel) = ((width, height), aspect);
-        if self.turn.transpose {
+        if self.converter.transposes() {
             (upright, pixel) = ((height, width), aspect.invert());
         }
         if let Some(side) = self.short_side {
@@ -343,13 +339,14 @@ impl Decoder {
             (None, None) => 0,
         }
     }
+}
 
-    /// Converts the decoded frame to RGB of the wanted size.
-    fn convert(&mut self) -> Result<()> {
-        let (width, height) = match self.turn.transpose {
-            true => (self.info.height as u32, self.info.width as u32),
-            false => (self.info.width as u32, self.info.height as u32),
-        };
+impl FrameSource for Decoder {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        let index = self.frames;
+        if !self.advance() {
+            return Ok(false);
+        }
         let decoded = &self.decoded;
         let pixels = match self.hwaccel {
             Hwaccel::None => decoded,
@@ -362,30 +359,9 @@ impl Decoder {
             matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
             full_range: ffmpeg::is_full_range(pixels.format(), decoded.color_range()),
         };
-        if (from.width, from.height) == (width, height) && ycbcr::takes(pixels, &from) {
-            return ycbcr::to_rgb(pixels, &from, &mut self.rgb);
-        }
-        let scaler = match &mut self.scaler {
-            Some(scaler) if scaler.takes(from) => scaler,
-            other => other.insert(Scaler::new(from, Layout::rgb(width, height))?),
-        };
-        scaler.run(pixels, &mut self.rgb)
-    }
-}
-
-impl FrameSource for Decoder {
-    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
-        let index = self.frames;
-        if !self.advance() {
-            return Ok(false);
-        }
-        self.convert()?;
-        frame.width = self.info.width;
-        frame.height = self.info.height;
-        frame.index = index;
-        frame.pts = self.last_pts.unwrap_or(0);
-        frame.pixels.resize(frame.width * frame.height * 3, 0);
-        self.turn.copy(&self.rgb, frame);
+        let size = (self.info.width, self.info.height);
+        self.converter.run(pixels, from, size, frame)?;
+        (frame.index, frame.pts) = (index, self.last_pts.unwrap_or(0));
         Ok(true)
     }
 }

@@ -1,7 +1,5 @@
 //! Turning stored pictures upright, as the display matrix of a file says.
 
-use ffmpeg_next as av;
-
 use crate::frame::Frame;
 
 /// How stored rows become an upright picture: exchange x and y, then mirror.
@@ -37,9 +35,8 @@ impl Turn {
         }
     }
 
-    /// Copies the RGB picture `from` into `to`, turned; `to` has the upright size.
-    pub fn copy(self, from: &av::frame::Video, to: &mut Frame) {
-        let (data, stride) = (from.data(0), from.stride(0));
+    /// Copies RGB pixels in rows of `stride` bytes into `to`, turned; `to` has the upright size.
+    pub fn copy(self, data: &[u8], stride: usize, to: &mut Frame) {
         let (width, height) = (to.width, to.height);
         for (y, row) in to.pixels.chunks_exact_mut(width * 3).enumerate() {
             let y = if self.mirror_y { height - 1 - y } else { y };
@@ -69,14 +66,14 @@ mod tests {
             .flat_map(|v| v.to_ne_bytes())
             .collect();
         let turn = Turn::from_matrix(&bytes);
-        let mut stored = av::frame::Video::new(av::format::Pixel::RGB24, 2, 3);
-        let stride = stored.stride(0);
+        let stride = 8;
+        let mut stored = [0; 3 * 8];
         for (i, value) in (1..=6).enumerate() {
-            stored.data_mut(0)[i / 2 * stride + i % 2 * 3..][..3].fill(value);
+            stored[i / 2 * stride + i % 2 * 3..][..3].fill(value);
         }
         let (width, height) = if turn.transpose { (3, 2) } else { (2, 3) };
         let mut upright = Frame::new(width, height);
-        turn.copy(&stored, &mut upright);
+        turn.copy(&stored, stride, &mut upright);
         (width, upright.pixels.iter().step_by(3).copied().collect())
     }
 

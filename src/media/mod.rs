@@ -9,6 +9,8 @@ mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
+mod decode_convert;
+#[cfg(feature = "video")]
 mod decode_input;
 #[cfg(feature = "video")]
 mod decode_turn;

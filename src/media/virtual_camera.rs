@@ -79,7 +79,7 @@ mod linux {
             let frame = if (frame.width, frame.height) == self.size {
                 frame
             } else {
-                self.scaler.run(frame, self.size, false, &mut self.scaled);
+                self.scaler.run(frame, self.size, false, &mut self.scaled)?;
                 &self.scaled
             };
             self.bytes.resize(self.bytes_per_line * frame.height, 0);

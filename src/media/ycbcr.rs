@@ -31,19 +31,13 @@ pub(super) fn takes(decoded: &av::frame::Video, from: &Layout) -> bool {
     matrix(from.matrix).is_some() && (0..planes).all(upright)
 }
 
-/// Converts `decoded`, a picture of the layout `from` for which [`takes`] is true, into `rgb`, which
-/// is made anew when it has another size.
-pub(super) fn to_rgb(
-    decoded: &av::frame::Video,
-    from: &Layout,
-    rgb: &mut av::frame::Video,
-) -> Result<()> {
-    if (rgb.width(), rgb.height()) != (from.width, from.height) {
-        *rgb = av::frame::Video::new(Pixel::RGB24, from.width, from.height);
-    }
+/// Fills `frame` with `decoded`, a picture of the layout `from` for which [`takes`] is true, at its size.
+pub(super) fn to_rgb(decoded: &av::frame::Video, from: &Layout, frame: &mut Frame) -> Result<()> {
+    (frame.width, frame.height) = (from.width as usize, from.height as usize);
+    frame.pixels.resize(frame.width * frame.height * 3, 0);
     let range = range(from);
     let matrix = matrix(from.matrix).context("no matrix for the colours of a frame")?;
-    let stride = rgb.stride(0) as u32;
+    let (rgb, stride) = (&mut frame.pixels[..], from.width * 3);
     let (y_plane, y_stride) = (decoded.data(0), decoded.stride(0) as u32);
     let (width, height) = (from.width, from.height);
     let converted = match from.format {
@@ -57,7 +51,7 @@ pub(super) fn to_rgb(
                 height,
             };
             let mode = YuvConversionMode::Balanced; // as exact as the one for three planes
-            yuv_nv12_to_rgb(&image, rgb.data_mut(0), stride, range, matrix, mode)
+            yuv_nv12_to_rgb(&image, rgb, stride, range, matrix, mode)
         }
         _ => {
             let image = YuvPlanarImage {
@@ -70,7 +64,7 @@ pub(super) fn to_rgb(
                 width,
                 height,
             };
-            yuv420_to_rgb(&image, rgb.data_mut(0), stride, range, matrix)
+            yuv420_to_rgb(&image, rgb, stride, range, matrix)
         }
     };
     converted.context("could not convert the pixels of a frame")

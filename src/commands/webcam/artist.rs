@@ -130,7 +130,7 @@ impl Artist {
         };
         let size = fitted((shot.frame.width, shot.frame.height), side as usize);
         self.scaler
-            .run(&shot.frame, size, controls.mirror, &mut picture.source);
+            .run(&shot.frame, size, controls.mirror, &mut picture.source)?;
         picture.at = if frozen { start } else { shot.at };
         self.change_style(controls.style, &picture.source)?;
         self.painter.set_strength(controls.strength);
@@ -138,7 +138,7 @@ impl Artist {
         self.painter.set_steadiness(controls.steadiness);
         self.painter.paint(&picture.source, &mut picture.painting)?;
         if let Some(fade) = &mut self.fade
-            && !fade.mix(&mut picture.painting, Instant::now())
+            && !fade.mix(&mut picture.painting, Instant::now())?
         {
             self.fade = None;
         }
@@ -208,19 +208,19 @@ impl Artist {
 
 impl Fade {
     /// Mixes what passes into `painting`; `false` once it has passed.
-    fn mix(&mut self, painting: &mut Frame, now: Instant) -> bool {
+    fn mix(&mut self, painting: &mut Frame, now: Instant) -> Result<bool> {
         let part = (now - self.since).as_secs_f32() / FADE.as_secs_f32();
         if part >= 1.0 {
-            return false;
+            return Ok(false);
         }
         let weight = ((1.0 - part) * 256.0) as i32;
         let size = (painting.width, painting.height);
-        self.scaler.run(&self.from, size, false, &mut self.scaled);
+        self.scaler.run(&self.from, size, false, &mut self.scaled)?;
         for (value, &old) in painting.pixels.iter_mut().zip(&self.scaled.pixels) {
             let new = i32::from(*value);
             *value = (new + (((i32::from(old) - new) * weight + 128) >> 8)) as u8;
         }
-        true
+        Ok(true)
     }
 }
 
@@ -245,7 +245,8 @@ mod tests {
         };
         let mut value = |ms: u64| {
             let mut painting = flat(100);
-            let goes_on = fade.mix(&mut painting, since + Duration::from_millis(ms));
+            let now = since + Duration::from_millis(ms);
+            let goes_on = fade.mix(&mut painting, now).unwrap();
             (painting.pixels[0], goes_on)
         };
         assert_eq!(value(0), (200, true));

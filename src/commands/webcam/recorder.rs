@@ -94,7 +94,7 @@ impl Recording {
                     if (frame.width, frame.height) == size {
                         return encoder.write(frame);
                     }
-                    scaler.run(frame, size, false, &mut scaled);
+                    scaler.run(frame, size, false, &mut scaled)?;
                     encoder.write(&scaled)
                 }
                 (Message::End(at), Some(_)) => {

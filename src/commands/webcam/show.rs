@@ -371,7 +371,7 @@ impl Show {
         }
         let screen = self
             .view
-            .compose(size, self.current.as_ref(), controls.split, &words);
+            .compose(size, self.current.as_ref(), controls.split, &words)?;
         window.show(screen)
     }
 

@@ -1,5 +1,7 @@
 //! What the window shows: the picture fitted into it, the split line, words over it.
 
+use anyhow::Result;
+
 use crate::frame::Frame;
 use crate::pipeline::live::Picture;
 use crate::scale::Scaler;
@@ -66,28 +68,28 @@ impl View {
         picture: Option<&Picture>,
         split: Option<f32>,
         words: &Words,
-    ) -> &Frame {
+    ) -> Result<&Frame> {
         (self.screen.width, self.screen.height) = size;
         self.screen.pixels.clear();
         self.screen.pixels.resize(size.0 * size.1 * 3, 0);
         if let Some(picture) = picture {
-            self.draw_picture(picture, split);
+            self.draw_picture(picture, split)?;
         }
         self.draw_words(words);
-        &self.screen
+        Ok(&self.screen)
     }
 
-    fn draw_picture(&mut self, picture: &Picture, split: Option<f32>) {
+    fn draw_picture(&mut self, picture: &Picture, split: Option<f32>) -> Result<()> {
         let window = (self.screen.width, self.screen.height);
         let painting = &picture.painting;
         let (left, top, width, height) = place(window, (painting.width, painting.height));
         self.picture
-            .run(painting, (width, height), false, &mut self.scaled);
+            .run(painting, (width, height), false, &mut self.scaled)?;
         let columns = split.map_or(0, |split| (split * width as f32).round() as usize);
         if split.is_some() {
             let size = (width, height);
             self.source
-                .run(&picture.source, size, false, &mut self.scaled_source);
+                .run(&picture.source, size, false, &mut self.scaled_source)?;
         }
         for y in 0..height {
             let row = &mut self.screen.pixels[((top + y) * window.0 + left) * 3..][..width * 3];
@@ -107,6 +109,7 @@ impl View {
             );
             text::fill(&mut self.screen, handle, (8, height.min(40)), ACCENT);
         }
+        Ok(())
     }
 
     fn draw_words(&mut self, words: &Words) {
@@ -200,7 +203,9 @@ mod tests {
         assert_eq!(place((640, 1000), (640, 480)), (0, 260, 640, 480));
         assert_eq!(place((1, 1), (640, 480)), (0, 0, 1, 1));
         let mut view = View::default();
-        let screen = view.compose((200, 96), Some(&picture()), None, &Words::default());
+        let screen = view
+            .compose((200, 96), Some(&picture()), None, &Words::default())
+            .unwrap();
         assert_eq!((value(screen, 10, 40), value(screen, 190, 40)), (0, 0));
         assert_eq!(value(screen, 100, 40), 200);
     }
@@ -208,12 +213,15 @@ mod tests {
     #[test]
     fn the_split_shows_the_source_on_the_left_and_a_line() {
         let mut view = View::default();
-        let screen = view.compose((128, 96), Some(&picture()), Some(0.25), &Words::default());
+        let screen = view
+            .compose((128, 96), Some(&picture()), Some(0.25), &Words::default())
+            .unwrap();
         assert_eq!(value(screen, 10, 5), 50);
         assert_eq!(value(screen, 100, 5), 200);
         assert_eq!(value(screen, 32, 5), ACCENT[0]);
         for split in [0.0, 1.0] {
-            view.compose((3, 2), Some(&picture()), Some(split), &Words::default());
+            view.compose((3, 2), Some(&picture()), Some(split), &Words::default())
+                .unwrap();
         }
     }
 
@@ -226,11 +234,13 @@ mod tests {
             recording: true,
         };
         let mut view = View::default();
-        let screen = view.compose((640, 480), Some(&picture()), None, &words);
+        let screen = view
+            .compose((640, 480), Some(&picture()), None, &words)
+            .unwrap();
         assert_eq!(value(screen, 2, 2), 70, "shaded");
         assert!(screen.pixels.contains(&255));
         for size in [(1, 1), (40, 500), (500, 20)] {
-            view.compose(size, None, None, &words);
+            view.compose(size, None, None, &words).unwrap();
         }
     }
 }

@@ -1,0 +1,97 @@
+//! Decoded pictures to upright RGB of the wanted size.
+
+use anyhow::Result;
+use ffmpeg_next as av;
+
+use super::decode_turn::Turn;
+use super::ffmpeg::{Layout, Scaler};
+use super::ycbcr;
+use crate::frame::Frame;
+use crate::scale;
+
+/// Converts the pictures of one stream; keeps its memory.
+pub(super) struct Converter {
+    turn: Turn,
+    /// Of the stored size, before [`scale::Scaler`] shrinks it.
+    whole: Frame,
+    shrink: scale::Scaler,
+    /// Of the wanted size, before it is turned.
+    stored: Frame,
+    /// For the pixels that [`ycbcr`] does not know, and for enlarging.
+    scaler: Option<Scaler>,
+    scaled: av::frame::Video,
+}
+
+impl Converter {
+    pub fn new(turn: Turn) -> Self {
+        Self {
+            turn,
+            whole: Frame::default(),
+            shrink: scale::Scaler::default(),
+            stored: Frame::default(),
+            scaler: None,
+            scaled: av::frame::Video::empty(),
+        }
+    }
+
+    /// Whether rows become columns.
+    pub fn transposes(&self) -> bool {
+        self.turn.transpose
+    }
+
+    /// Fills `frame` with `picture`, which has the layout `from`, at the upright `size`.
+    pub fn run(
+        &mut self,
+        picture: &av::frame::Video,
+        from: Layout,
+        size: (usize, usize),
+        frame: &mut Frame,
+    ) -> Result<()> {
+        let stored = match self.turn.transpose {
+            true => (size.1, size.0),
+            false => size,
+        };
+        (frame.width, frame.height) = size;
+        frame.pixels.resize(size.0 * size.1 * 3, 0);
+        let (width, height) = (from.width as usize, from.height as usize);
+        // swscale enlarges chroma by itself; here it would come in squares of two pixels.
+        let enlarges = stored.0 > width || stored.1 > height;
+        if enlarges || !ycbcr::takes(picture, &from) {
+            return self.run_swscale(picture, from, stored, frame);
+        }
+        let upright = self.turn == Turn::default();
+        let target = match upright {
+            true => &mut *frame,
+            false => &mut self.stored,
+        };
+        if stored == (width, height) {
+            ycbcr::to_rgb(picture, &from, target)?;
+        } else {
+            ycbcr::to_rgb(picture, &from, &mut self.whole)?;
+            self.shrink.run(&self.whole, stored, false, target)?;
+        }
+        if !upright {
+            let pixels = &self.stored.pixels;
+            self.turn.copy(pixels, stored.0 * 3, frame);
+        }
+        Ok(())
+    }
+
+    fn run_swscale(
+        &mut self,
+        picture: &av::frame::Video,
+        from: Layout,
+        (width, height): (usize, usize),
+        frame: &mut Frame,
+    ) -> Result<()> {
+        let to = Layout::rgb(width as u32, height as u32);
+        let scaler = match &mut self.scaler {
+            Some(scaler) if scaler.takes(from) => scaler,
+            other => other.insert(Scaler::new(from, to)?),
+        };
+        scaler.run(picture, &mut self.scaled)?;
+        let (pixels, stride) = (self.scaled.data(0), self.scaled.stride(0));
+        self.turn.copy(pixels, stride, frame);
+        Ok(())
+    }
+}
