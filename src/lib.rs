@@ -14,7 +14,7 @@
 //! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
 //! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, and
-//! `backend::cuda`, the one for NVIDIA GPUs, have their own. `paint` adds to a backend what users
+//! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through `nvidia`. `paint` adds to a backend what users
 //! set; `steady` remembers a film for it, on `flow` and `noise_hold`, which stand on `frame` alone.
 //! Arrows never go up; `media` and `backend` do not know each other.
 
@@ -31,6 +31,8 @@ pub mod media;
 pub mod model;
 pub mod network;
 pub mod noise_hold;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod nvidia;
 pub mod ops;
 pub mod output;
 pub mod paint;

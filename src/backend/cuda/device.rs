@@ -77,12 +77,14 @@ unsafe impl Send for Graph {}
 impl Cuda {
     /// Opens the first card. Fails where there is none, or one that is too old.
     pub fn new() -> Result<Self> {
-        let context = CudaContext::new(0).map_err(|error| {
-            let reason = error.0;
+        let refused = |reason: String| {
             anyhow!(
-                "could not open the NVIDIA GPU ({reason:?}): check `nvidia-smi` or use --device cpu"
+                "could not open the NVIDIA GPU ({reason}): check `nvidia-smi` or use --device cpu"
             )
-        })?;
+        };
+        #[cfg(target_os = "linux")]
+        crate::nvidia::load_driver().map_err(|error| refused(format!("{error:#}")))?;
+        let context = CudaContext::new(0).map_err(|error| refused(format!("{:?}", error.0)))?;
         let card = context.name()?;
         let (major, minor) = context.compute_capability()?;
         ensure!(

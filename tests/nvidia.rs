@@ -1,0 +1,23 @@
+//! A program built for GPUs starts where nothing of NVIDIA's is installed.
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+
+use std::process::Command;
+
+#[test]
+fn the_program_wants_no_library_of_the_driver_to_start() {
+    let listed = Command::new("readelf")
+        .args(["--dynamic", env!("CARGO_BIN_EXE_repaint")])
+        .output()
+        .expect("readelf, of the linker's package");
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let wanted = |line: &&str| line.contains("(NEEDED)");
+    let libraries: Vec<&str> = listed.lines().filter(wanted).collect();
+    assert!(!libraries.is_empty(), "no list of libraries: {listed}");
+    for name in ["libcuda.so", "libcublas.so", "libcurand.so", "libnvrtc.so"] {
+        let found = libraries.iter().find(|line| line.contains(name));
+        assert!(
+            found.is_none(),
+            "{name} is linked: a function of it is missing in src/nvidia.rs"
+        );
+    }
+}
