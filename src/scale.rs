@@ -1,8 +1,6 @@
-//! Frames at another size, fast enough for every frame of a live picture, with memory used again. The
-//! only place that knows the fast_image_resize crate.
-//!
-//! Cubic (Catmull-Rom); shrinking averages what a pixel covers. Pictures that are scaled once go through
-//! `media::picture` instead.
+//! Frames at another size: [`Scaler`] for every frame of a live picture, cubic (Catmull-Rom), with memory
+//! used again; [`resized`] for pictures that are scaled once (Lanczos, 3 lobes). Both average what a pixel
+//! covers. The only place that knows the fast_image_resize crate.
 
 use anyhow::{Context, Result};
 use fast_image_resize as fir;
@@ -33,25 +31,54 @@ impl Scaler {
         if (input.width, input.height) == size {
             output.pixels.copy_from_slice(&input.pixels);
         } else {
-            self.resize(input, output)
-                .context("could not scale a frame")?;
+            resize(
+                &mut self.resizer,
+                fir::FilterType::CatmullRom,
+                input,
+                output,
+            )?;
         }
         if mirrored {
             output.pixels.chunks_exact_mut(size.0 * 3).for_each(mirror);
         }
         Ok(())
     }
+}
 
-    fn resize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
-        let rgb = fir::PixelType::U8x3;
-        let (width, height) = (input.width as u32, input.height as u32);
-        let source = ImageRef::new(width, height, &input.pixels, rgb)?;
-        let (width, height) = (output.width as u32, output.height as u32);
-        let mut target = Image::from_slice_u8(width, height, &mut output.pixels, rgb)?;
-        let cubic = fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom);
-        let options = fir::ResizeOptions::new().resize_alg(cubic);
-        Ok(self.resizer.resize(&source, &mut target, &options)?)
+/// `frame` at another size in pixels, at least 1x1. Number and time stay. Fails when it has fewer bytes
+/// than its size says.
+pub fn resized(frame: &Frame, width: usize, height: usize) -> Result<Frame> {
+    if (width, height) == (frame.width, frame.height) {
+        return Ok(frame.clone());
     }
+    let mut output = Frame {
+        index: frame.index,
+        pts: frame.pts,
+        ..Frame::new(width, height)
+    };
+    let mut resizer = fir::Resizer::new();
+    resize(&mut resizer, fir::FilterType::Lanczos3, frame, &mut output)?;
+    Ok(output)
+}
+
+/// Fills `output`, of any size, with `input`.
+fn resize(
+    resizer: &mut fir::Resizer,
+    filter: fir::FilterType,
+    input: &Frame,
+    output: &mut Frame,
+) -> Result<()> {
+    let rgb = fir::PixelType::U8x3;
+    let (width, height) = (input.width as u32, input.height as u32);
+    let source = ImageRef::new(width, height, &input.pixels, rgb);
+    let source = source.context("a frame has too few bytes")?;
+    let (width, height) = (output.width as u32, output.height as u32);
+    let target = Image::from_slice_u8(width, height, &mut output.pixels, rgb);
+    let mut target = target.context("a frame has too few bytes")?;
+    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter));
+    resizer
+        .resize(&source, &mut target, &options)
+        .context("could not scale a frame")
 }
 
 fn mirror(row: &mut [u8]) {
@@ -113,8 +140,14 @@ mod tests {
     #[test]
     fn shrinking_averages_fine_stripes() {
         let stripes: Vec<u8> = (0..64).map(|i| if i % 2 == 0 { 0 } else { 200 }).collect();
-        let small = values(&scaled(&grey(64, &stripes), (16, 1), false));
-        assert!(small.iter().all(|v| (85..=115).contains(v)), "{small:?}");
+        let frame = grey(64, &stripes.repeat(64));
+        for small in [
+            scaled(&frame, (16, 16), false),
+            resized(&frame, 16, 16).unwrap(),
+        ] {
+            let centre = &values(&small)[8 * 16 + 4..8 * 16 + 12];
+            assert!(centre.iter().all(|v| (85..=115).contains(v)), "{centre:?}");
+        }
     }
 
     #[test]
@@ -122,6 +155,8 @@ mod tests {
         for side in [1, 2, 3, 7, 31, 33, 64, 65, 200] {
             let frame = grey(33, &[137; 33 * 65]);
             let out = scaled(&frame, (side, 202 - side), true);
+            assert!(out.pixels.iter().all(|&v| v == 137), "side {side}");
+            let out = resized(&frame, side, 202 - side).unwrap();
             assert!(out.pixels.iter().all(|&v| v == 137), "side {side}");
         }
     }
@@ -134,6 +169,13 @@ mod tests {
         let mut back = values(&turned);
         back.reverse();
         assert_eq!(values(&plain), back);
+    }
+
+    #[test]
+    fn a_frame_without_its_bytes_is_refused() {
+        let mut frame = grey(3, &[10, 20, 30]);
+        frame.pixels.truncate(8);
+        assert!(resized(&frame, 2, 2).is_err());
     }
 
     #[test]

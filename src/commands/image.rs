@@ -13,6 +13,7 @@ use crate::frame::Frame;
 use crate::media::picture::{self, PictureFormat};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
+use crate::scale;
 
 /// Most pixels of a picture that is scaled.
 const MAX_PIXELS: usize = 1 << 28;
@@ -123,7 +124,7 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
             "--size {side} makes `{}` {width}x{height}: choose a smaller size",
             input.display()
         );
-        frame = picture::resize(&frame, width, height);
+        frame = scale::resized(&frame, width, height)?;
     }
     let mut painting = Frame::default();
     painter

@@ -10,10 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::imageops::{self, FilterType};
 use image::{
-    DynamicImage, ExtendedColorType, ImageBuffer, ImageDecoder, ImageEncoder, ImageFormat,
-    ImageReader, Limits, Rgb,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
 };
 
 use crate::frame::Frame;
@@ -108,31 +106,6 @@ pub fn read(path: &Path) -> Result<Frame> {
         pixels,
         ..Frame::default()
     })
-}
-
-/// `frame` at another size in pixels, at least 1x1; smooth when enlarged and free of aliasing when
-/// shrunk (Lanczos, 3 lobes). Number and time stay.
-pub fn resize(frame: &Frame, width: usize, height: usize) -> Frame {
-    if (width, height) == (frame.width, frame.height) {
-        return frame.clone();
-    }
-    let source = ImageBuffer::<Rgb<u8>, _>::from_raw(
-        frame.width as u32,
-        frame.height as u32,
-        frame.pixels.as_slice(),
-    );
-    let pixels = match source {
-        Some(source) => {
-            imageops::resize(&source, width as u32, height as u32, FilterType::Lanczos3).into_raw()
-        }
-        None => vec![0; width * height * 3],
-    };
-    Frame {
-        width,
-        height,
-        pixels,
-        ..*frame
-    }
 }
 
 /// Writes a png or jpeg file, by the ending of `path`. The file appears when it is whole.
@@ -267,18 +240,6 @@ mod tests {
         let row = &upright.pixels[10 * 16 * 3..11 * 16 * 3];
         assert!(row[0] < 10 && row[15 * 3] > 245, "the white half is right");
         Ok(())
-    }
-
-    #[test]
-    fn shrinking_averages_fine_stripes() {
-        let mut frame = Frame::new(64, 64);
-        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
-            pixel.fill(if i % 2 == 0 { 0 } else { 255 });
-        }
-        let small = resize(&frame, 16, 16);
-        assert_eq!(small.pixels.len(), 16 * 16 * 3);
-        let centre = &small.pixels[(8 * 16 + 4) * 3..(8 * 16 + 12) * 3];
-        assert!(centre.iter().all(|v| (110..=146).contains(v)), "{centre:?}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::frame::Frame;
 use crate::media::picture;
 use crate::output::Existing;
 use crate::paint::keep_colors;
+use crate::scale;
 use descent::Descent;
 pub use objective::Losses;
 use objective::Objective;
@@ -276,7 +277,7 @@ impl Scene {
                     let start = match frame.width {
                         0 => start(settings, shape, content.as_ref(), &styles)?,
                         _ => {
-                            let frame = picture::resize(&frame, scale.width, scale.height);
+                            let frame = scale::resized(&frame, scale.width, scale.height)?;
                             to_tensor(&frame, &self.device)?
                         }
                     };
@@ -318,7 +319,7 @@ impl Scene {
     #[allow(clippy::type_complexity)]
     fn at(&self, scale: &Scale, style_scale: f64) -> Result<(Option<Tensor>, Vec<(Tensor, f64)>)> {
         let content = self.content.as_ref().map(|content| {
-            let content = picture::resize(content, scale.width, scale.height);
+            let content = scale::resized(content, scale.width, scale.height)?;
             to_tensor(&content, &self.device)
         });
         let styles = self.styles.iter().map(|(style, weight)| {
@@ -330,9 +331,9 @@ impl Scene {
 
     /// `frame` at the final size, with the colours of the content if they are kept.
     fn finish(&self, frame: &Frame, last: &Scale) -> Result<Frame> {
-        let mut frame = picture::resize(frame, last.width, last.height);
+        let mut frame = scale::resized(frame, last.width, last.height)?;
         if let (true, Some(content)) = (self.keep_colors, &self.content) {
-            let content = picture::resize(content, last.width, last.height);
+            let content = scale::resized(content, last.width, last.height)?;
             keep_colors(&content.pixels, &mut frame.pixels);
         }
         Ok(frame)
@@ -350,7 +351,7 @@ fn start(
         (Start::Style, _) => {
             let (style, _) = styles.first().context("no style to start from")?;
             let mut frame = to_frame(style)?;
-            frame = picture::resize(&frame, shape.3, shape.2);
+            frame = scale::resized(&frame, shape.3, shape.2)?;
             return to_tensor(&frame, style.device());
         }
         (Start::Content, Some(content)) => return Ok(content.clone()),

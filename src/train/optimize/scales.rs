@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::settings::{LONGEST, Settings};
 use crate::frame::Frame;
-use crate::media::picture;
+use crate::scale;
 
 /// The smallest size is chosen so that its longer side is still at least this many pixels.
 const COARSEST: usize = 192;
@@ -90,7 +90,7 @@ pub fn style_at(style: &Frame, scale: &Scale, part: f64) -> Result<Frame> {
         style.width,
         style.height
     );
-    Ok(picture::resize(style, width, height))
+    scale::resized(style, width, height)
 }
 
 #[cfg(test)]

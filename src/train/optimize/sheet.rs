@@ -9,6 +9,7 @@ use super::{End, Event, Job, Scene, Settings, Step, scales};
 use crate::frame::Frame;
 use crate::media::picture;
 use crate::output::Existing;
+use crate::scale;
 use crate::text;
 
 /// Longer side of a picture on the sheet when no size is asked for, in pixels.
@@ -48,7 +49,7 @@ pub fn contact_sheet(
     let size = (original.width, original.height);
     let all = scales::plan(&job.settings, size, USUAL)?;
     let last = all[all.len() - 1];
-    let original = picture::resize(original, last.width, last.height);
+    let original = scale::resized(original, last.width, last.height)?;
     let mut pictures = vec![("original".to_string(), original.clone())];
     let mut stopped = false;
     for (i, cell) in cells.iter().enumerate() {
