@@ -28,7 +28,7 @@ impl Scaler {
         (output.width, output.height) = size;
         (output.index, output.pts) = (input.index, input.pts);
         output.pixels.resize(size.0 * size.1 * 3, 0);
-        if (input.width, input.height) == size {
+        if (input.width, input.height) == size && input.pixels.len() == output.pixels.len() {
             output.pixels.copy_from_slice(&input.pixels);
         } else {
             resize(

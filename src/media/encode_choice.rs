@@ -59,8 +59,8 @@ fn find_codec(container: Container, settings: &EncodeSettings) -> Result<av::Cod
         let codec = av::encoder::find_by_name(name).filter(|c| c.is_video());
         return codec.with_context(|| {
             format!(
-                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks, h264_nvenc or \
-                 another that `ffmpeg -encoders` lists"
+                "unknown video encoder `{name}`: use libx264, libx265, libvpx-vp9, prores_ks, \
+                 h264_nvenc or another that `ffmpeg -encoders` lists"
             )
         });
     }

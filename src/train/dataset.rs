@@ -109,8 +109,8 @@ pub fn read_scaled(path: &Path, short: usize) -> Result<Frame> {
         "`{}` is {width}x{height}: too narrow",
         path.display()
     );
-    let scale = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
-    scale::resized(&frame, scale(width), scale(height))
+    let scaled = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
+    scale::resized(&frame, scaled(width), scaled(height))
 }
 
 impl Dataset {
