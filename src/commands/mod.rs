@@ -35,7 +35,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::Command;
 
-use checks::{ensure_input_file, ensure_not_input, existing, open_backend, open_painter};
+use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 
 /// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);

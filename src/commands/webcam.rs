@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::checks::ensure_writable;
-use super::{Interrupted, ensure_not_input, existing, open_backend};
+use super::checks::open_backend;
+use super::{Interrupted, ensure_not_input, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
 use crate::media::camera;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Kind of a stream: frames from a camera.
+#[cfg(feature = "webcam")]
 pub(super) const CAPTURE: u32 = 1;
 
 /// Kind of a stream: frames to a device.
