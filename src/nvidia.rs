@@ -79,11 +79,12 @@ pub fn load_driver() -> Result<()> {
     loaded(&LOADED, &["libcuda.so.1"], DRIVER)
 }
 
-/// Loads the libraries that candle opens with a GPU: cuBLAS and cuRAND of the CUDA toolkit, once. Fails
+/// Loads the driver and what else candle opens with a GPU: cuBLAS and cuRAND of the CUDA toolkit. Fails
 /// where they are not installed.
 pub fn load_toolkit() -> Result<()> {
     static PRODUCTS_LOADED: OnceLock<Result<Library, String>> = OnceLock::new();
     static NUMBERS_LOADED: OnceLock<Result<Library, String>> = OnceLock::new();
+    load_driver()?;
     loaded(
         &PRODUCTS_LOADED,
         &["libcublas.so.13", "libcublas.so.12"],

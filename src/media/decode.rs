@@ -14,13 +14,14 @@ use av::codec::threading;
 use av::rescale;
 
 use super::FrameSource;
+use super::Hwaccel;
 use super::decode_convert::Converter;
 use super::decode_input::{
     DEFAULT_RATE, best_video, expected_frames, frame_rate, open_input, start_shift,
 };
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout};
-use super::hwaccel::{self, Gpu, Hwaccel};
+use super::ffmpeg_hwaccel::{Gpu, download};
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
@@ -250,7 +251,7 @@ impl Decoder {
                         self.damaged += u64::from(damaged);
                         return true;
                     }
-                    let copied = hwaccel::download(&self.decoded, &mut self.downloaded);
+                    let copied = download(&self.decoded, &mut self.downloaded);
                     if !damaged && copied.is_ok() {
                         return true;
                     }

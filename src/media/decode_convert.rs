@@ -5,7 +5,7 @@ use ffmpeg_next as av;
 
 use super::decode_turn::Turn;
 use super::ffmpeg::{Layout, Scaler};
-use super::ycbcr;
+use super::ffmpeg_ycbcr as ycbcr;
 use crate::frame::Frame;
 use crate::scale;
 

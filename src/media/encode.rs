@@ -13,11 +13,11 @@ use av::Rescale;
 use av::rescale;
 
 use super::FrameSink;
+use super::Hwaccel;
 use super::decode::VideoInfo;
 use super::encode_copy::Copier;
 use super::encode_video::VideoEncoder;
 use super::ffmpeg;
-use super::hwaccel::Hwaccel;
 use crate::frame::Frame;
 use crate::output::{Existing, Output};
 

@@ -16,7 +16,7 @@ use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
 use super::encode_choice as choice;
 use super::ffmpeg::{Color, Layout, Scaler, is_full_range, known_matrix};
-use super::ycbcr;
+use super::ffmpeg_ycbcr as ycbcr;
 use crate::frame::Frame;
 
 /// Bits for each pixel and frame where an encoder has no constant quality.

@@ -28,10 +28,12 @@ mod encode_subtitle;
 mod encode_video;
 #[cfg(feature = "video")]
 mod ffmpeg;
+#[cfg(feature = "video")]
+mod ffmpeg_hwaccel;
+#[cfg(feature = "video")]
+mod ffmpeg_ycbcr;
 #[cfg(feature = "webcam")]
 mod full_screen;
-#[cfg(feature = "video")]
-pub mod hwaccel;
 pub mod picture;
 #[cfg(feature = "video")]
 pub mod player;
@@ -42,12 +44,13 @@ pub mod virtual_camera;
 pub mod whole;
 #[cfg(feature = "webcam")]
 pub mod window;
-#[cfg(feature = "video")]
-mod ycbcr;
 
 use std::time::Instant;
 
 use anyhow::Result;
+
+#[cfg(feature = "video")]
+pub use ffmpeg_hwaccel::Hwaccel;
 
 use crate::frame::Frame;
 

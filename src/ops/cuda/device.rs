@@ -23,8 +23,6 @@ use candle_core::{
 use super::launches::{self, Arguments, Convolution, Launch};
 use crate::kernels::Geometry;
 use crate::network::NORM_EPSILON;
-#[cfg(target_os = "linux")]
-use crate::nvidia;
 use crate::ops::warp::Field;
 
 pub use losses::{gram, mean_square};
@@ -39,9 +37,7 @@ unsafe impl DeviceRepr for Arguments {}
 /// Opens the first card and loads the kernels; says its name, too.
 pub fn open() -> Result<(Device, String)> {
     #[cfg(target_os = "linux")]
-    for load in [nvidia::load_driver, nvidia::load_toolkit] {
-        load().map_err(|error| candle_core::Error::Msg(format!("{error:#}")))?;
-    }
+    crate::nvidia::load_toolkit().map_err(|error| candle_core::Error::msg(format!("{error:#}")))?;
     let device = CudaDevice::new_with_stream(0)?;
     candle_core::cuda_backend::set_gemm_reduced_precision_f32(true); // tf32, as the kernels here
     // SAFETY: all work on the device's tensors is on its one stream, so nothing has to wait for
