@@ -9,16 +9,6 @@ use ffmpeg_next as av;
 use av::ffi::AVHWDeviceType;
 use av::format::Pixel;
 
-/// Who decodes and encodes a film besides the CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hwaccel {
-    /// Nobody.
-    #[default]
-    None,
-    /// The NVIDIA GPU, whatever it takes.
-    Cuda,
-}
-
 /// FFmpeg's handle of a GPU.
 pub(super) struct Gpu(NonNull<av::ffi::AVBufferRef>);
 

@@ -49,9 +49,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-#[cfg(feature = "video")]
-pub use ffmpeg_hwaccel::Hwaccel;
-
 use crate::frame::Frame;
 
 /// Something that frames come from, in order.
@@ -64,6 +61,16 @@ pub trait FrameSource {
 pub trait FrameSink {
     /// Takes one picture.
     fn write(&mut self, frame: &Frame) -> Result<()>;
+}
+
+/// Who decodes and encodes a film besides the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hwaccel {
+    /// Nobody.
+    #[default]
+    None,
+    /// The NVIDIA GPU, whatever it takes.
+    Cuda,
 }
 
 /// Something that frames come from when they happen: a camera, or a file played as if it were one.
