@@ -272,6 +272,12 @@ inline unsigned pack(float low, float high) {
     return emulator::to_half(low) | static_cast<unsigned>(emulator::to_half(high)) << 16;
 }
 
+inline float as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 inline float2 unpack(unsigned both) {
     return {emulator::half_of(both, 0), emulator::half_of(both, 1)};
 }

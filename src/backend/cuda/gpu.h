@@ -21,6 +21,8 @@ __device__ __forceinline__ unsigned pack(float low, float high) {
     return *reinterpret_cast<const unsigned *>(&both);
 }
 
+__device__ __forceinline__ float as_float(unsigned bits) { return __uint_as_float(bits); }
+
 __device__ __forceinline__ float2 unpack(unsigned both) {
     return __half22float2(*reinterpret_cast<const __half2 *>(&both));
 }

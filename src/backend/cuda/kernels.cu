@@ -2,8 +2,9 @@
 //
 // A convolution is an implicit GEMM: a block copies the pixels that its outputs need into shared
 // memory, normalised on the way, and each warp multiplies 32 of them with the weights by 16x8x16
-// products of f16 with sums in f32. Activations lie in memory as f16, channels last, before their
-// norm; sums for the norm are taken of the rounded values while they are in registers.
+// products of f16 with sums in f32. Activations lie in memory as f16 (those of the first layer as
+// f32), channels last, before their norm; sums for the norm are taken of these values while they are
+// in registers.
 // README.md beside this file has the layout; program.rs makes the launches.
 //
 // The tests compile this file as C++ and run it thread by thread (tests/cuda/emulator.h).
@@ -22,14 +23,14 @@ struct Layer {
     unsigned long long carried;  // RGB bytes of the carried painting
     unsigned long long valid;    // a byte for each of its pixels
     unsigned long long painted;  // RGB bytes of the painting
-    unsigned long long source;   // the layer before, f16
+    unsigned long long source;   // the layer before, f16, or f32 where `single`
     unsigned long long scales;   // scale and shift for each of its channels, f32
     unsigned long long skip;     // added to it after the norm, f16
     unsigned long long keep;     // where the sum is kept for a later layer, f16
     unsigned long long weights;  // f16, in the order of the tensor cores' registers
     unsigned long long octets;   // where in the tile each 8 values of the products begin, i32
     unsigned long long affine;   // f32: scale, shift, epsilon, noise a channel; last: factor, bias
-    unsigned long long output;   // f16; of a norm: scale and shift for each channel
+    unsigned long long output;   // f16, of the first layer f32; of a norm: scale and shift
     unsigned long long partials; // sum and squared deviations of each channel in each tile, f32
     int frame_width, frame_height;
     int source_width, source_height, source_octets;
@@ -39,6 +40,7 @@ struct Layer {
     int tiles_x, tiles_y;
     int tile, stage, sums; // places in shared memory, in bytes
     int floor;             // whether ReLU follows the source's norm
+    int single;            // whether the source is the first layer's output
     int phases;
     int tile_rows, tile_columns; // of a norm: pixels of a tile
 };
@@ -70,141 +72,7 @@ constexpr int FIRST_COPY = Shape<FIRST>::TILE_PIXELS * FIRST_PIXEL / 128 * 128 +
 // Floats from one pixel's products to the next in the last layer: 27 are used, odd for the banks.
 constexpr int LAST_PIXEL = 29;
 
-__device__ __forceinline__ int clamp(int position, int size) {
-    return position < 0 ? 0 : position < size ? position : size - 1;
-}
-
-// The place that `position` shows by reflection padding; far outside, some place.
-__device__ __forceinline__ int reflect(int position, int size) {
-    position = position < 0 ? -position : position;
-    position = position < size ? position : 2 * (size - 1) - position;
-    return clamp(position, size);
-}
-
-// The place in 0..size that `position` >= 0 shows in a row mirrored at its ends again and again.
-__device__ __forceinline__ int mirrored(int position, int size) {
-    if (position < size)
-        return position;
-    if (size == 1)
-        return 0;
-    const int period = 2 * (size - 1);
-    position %= period;
-    return position < period - position ? position : period - position;
-}
-
-// The frame's pixels as f16, twice: the second copy begins a pixel later, so that a pair of pixels
-// is aligned wherever it begins. What all of them have in common is taken away, as the norm would:
-// beside large values f16 would leave too little of their differences.
-__device__ __forceinline__ void load_frame(const char *arena, const Layer &layer, char *tile,
-                                           int top, int left) {
-    using S = Shape<FIRST>;
-    const unsigned char *frame = reinterpret_cast<const unsigned char *>(arena + layer.frame);
-    const unsigned char *center = reinterpret_cast<const unsigned char *>(arena + layer.center);
-    const float red = center[0], green = center[1], blue = center[2];
-#pragma unroll
-    for (int pixel = threadIdx.x; pixel < S::TILE_PIXELS; pixel += S::THREADS) {
-        const int row = pixel / S::TILE_COLUMNS, column = pixel % S::TILE_COLUMNS;
-        int y = reflect(top - S::MARGIN + row, layer.source_height);
-        int x = reflect(left - S::MARGIN + column, layer.source_width);
-        y = mirrored(y, layer.frame_height);
-        x = mirrored(x, layer.frame_width);
-        const unsigned char *rgb = frame + (static_cast<size_t>(y) * layer.frame_width + x) * 3;
-        const uint2 value = {pack(rgb[0] - red, rgb[1] - green), pack(rgb[2] - blue, 0.0f)};
-        *reinterpret_cast<uint2 *>(tile + pixel * FIRST_PIXEL) = value;
-        if (pixel > 0)
-            *reinterpret_cast<uint2 *>(tile + FIRST_COPY + (pixel - 1) * FIRST_PIXEL) = value;
-    }
-}
-
-// Two values after their norm and what is added to them.
-__device__ __forceinline__ unsigned normalize(unsigned raw, unsigned added, const float *scale,
-                                              const float *shift, int floor) {
-    const float2 two = unpack(raw), more = unpack(added);
-    const float x = two.x * scale[0] + shift[0] + more.x;
-    const float y = two.y * scale[1] + shift[1] + more.y;
-    return floor ? pack(fmaxf(x, 0.0f), fmaxf(y, 0.0f)) : pack(x, y);
-}
-
-// The source's pixels, normalised, with what is added to them; what is kept goes out again.
-template <Kind KIND>
-__device__ __forceinline__ void load_source(char *arena, const Layer &layer, char *tile, int top,
-                                            int left) {
-    using S = Shape<KIND>;
-    const int octets = layer.source_octets;
-    const int octet = threadIdx.x % octets, first = threadIdx.x / octets;
-    const int at_once = S::THREADS / octets;
-    if (first >= at_once)
-        return;
-    float scale[8], shift[8];
-    const float4 *scales = reinterpret_cast<const float4 *>(arena + layer.scales) + 4 * octet;
-    for (int i = 0; i < 4; ++i) {
-        const float4 two = scales[i];
-        scale[2 * i] = two.x, shift[2 * i] = two.y;
-        scale[2 * i + 1] = two.z, shift[2 * i + 1] = two.w;
-    }
-    const uint4 *source = reinterpret_cast<const uint4 *>(arena + layer.source);
-    const uint4 *skip = reinterpret_cast<const uint4 *>(arena + layer.skip);
-    uint4 *keep = reinterpret_cast<uint4 *>(arena + layer.keep);
-    constexpr int BATCH = 4; // loads on their way at once
-    for (int begin = first; begin < S::TILE_PIXELS; begin += BATCH * at_once) {
-        uint4 raw[BATCH], more[BATCH];
-        size_t places[BATCH];
-        bool kept[BATCH];
-#pragma unroll
-        for (int i = 0; i < BATCH; ++i) {
-            const int pixel = begin + i * at_once;
-            const int row = pixel / S::TILE_COLUMNS, column = pixel % S::TILE_COLUMNS;
-            const int above = top * S::STEP - S::MARGIN + row;
-            const int before = left * S::STEP - S::MARGIN + column;
-            const int y = KIND == DOUBLING ? clamp(above, layer.source_height)
-                                           : reflect(above, layer.source_height);
-            const int x = KIND == DOUBLING ? clamp(before, layer.source_width)
-                                           : reflect(before, layer.source_width);
-            places[i] = (static_cast<size_t>(y) * layer.source_width + x) * octets + octet;
-            // Each pixel is kept by the block that has it inside, not in its margin.
-            kept[i] = row >= S::MARGIN && row < S::MARGIN + S::ROWS && above == y &&
-                      column >= S::MARGIN && column < S::MARGIN + S::COLUMNS && before == x;
-            raw[i] = source[places[i]];
-            more[i] = layer.skip ? skip[places[i]] : uint4{0, 0, 0, 0};
-        }
-#pragma unroll
-        for (int i = 0; i < BATCH; ++i) {
-            const int pixel = begin + i * at_once;
-            if (pixel >= S::TILE_PIXELS)
-                break;
-            const uint4 done = {normalize(raw[i].x, more[i].x, scale, shift, layer.floor),
-                                normalize(raw[i].y, more[i].y, scale + 2, shift + 2, layer.floor),
-                                normalize(raw[i].z, more[i].z, scale + 4, shift + 4, layer.floor),
-                                normalize(raw[i].w, more[i].w, scale + 6, shift + 6, layer.floor)};
-            *reinterpret_cast<uint4 *>(tile + pixel * layer.pixel + octet * 16) = done;
-            if (KIND == PLAIN && layer.keep && kept[i] && blockIdx.z == 0)
-                keep[places[i]] = done;
-        }
-    }
-}
-
-// The carried painting as the network sees it, after the source's channels: R, G, B in 0..2 where
-// they are valid, and where they are.
-__device__ __forceinline__ void load_carried(const char *arena, const Layer &layer, char *tile,
-                                             int top, int left) {
-    using S = Shape<STRIDED>;
-    const unsigned char *carried = reinterpret_cast<const unsigned char *>(arena + layer.carried);
-    const unsigned char *valid = reinterpret_cast<const unsigned char *>(arena + layer.valid);
-#pragma unroll
-    for (int pixel = threadIdx.x; pixel < S::TILE_PIXELS; pixel += S::THREADS) {
-        const int row = pixel / S::TILE_COLUMNS, column = pixel % S::TILE_COLUMNS;
-        int y = reflect(top * S::STEP - S::MARGIN + row, layer.source_height);
-        int x = reflect(left * S::STEP - S::MARGIN + column, layer.source_width);
-        y = mirrored(y, layer.frame_height);
-        x = mirrored(x, layer.frame_width);
-        const size_t place = static_cast<size_t>(y) * layer.frame_width + x;
-        const unsigned char *rgb = carried + place * 3;
-        const float trust = valid[place] / 255.0f;
-        const float part = trust / 127.5f;
-        const uint4 value = {pack(rgb[0] * part, rgb[1] * part), pack(rgb[2] * part, trust), 0, 0};
-        *reinterpret_cast<uint4 *>(tile + pixel * layer.pixel + layer.source_octets * 16) = value;
-    }
-}
+#include "load.h"
 
 // Sums over the pixels of a warp that the same columns of products have in other lanes.
 __device__ __forceinline__ float sum_rows(float value) {
@@ -214,11 +82,12 @@ __device__ __forceinline__ float sum_rows(float value) {
 }
 
 // Writes sum and squared deviations of each channel over the tile's pixels inside the picture.
-// `values` are the rounded outputs, `inside[i][h]` says whether those of row h of matrix i count.
-template <Kind KIND, int TILES>
+// `two(i, tile, h)` are two values as they lie in memory, `inside[i][h]` says whether those of row h
+// of matrix i count.
+template <Kind KIND, int TILES, typename Values>
 __device__ __forceinline__ void write_partials(char *arena, const Layer &layer, char *shared,
-                                               const unsigned (&values)[2][TILES][2],
-                                               const bool (&inside)[2][2], int count, int part) {
+                                               Values two, const bool (&inside)[2][2], int count,
+                                               int part) {
     using S = Shape<KIND>;
     constexpr int CHANNELS = 8 * TILES;
     float *sums = reinterpret_cast<float *>(shared + layer.sums); // [WARPS][CHANNELS]
@@ -239,9 +108,9 @@ __device__ __forceinline__ void write_partials(char *arena, const Layer &layer, 
             for (int i = 0; i < 2; ++i) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    const float2 two = unpack(values[i][tile][half]);
+                    const float2 values = two(i, tile, half);
                     const float weight = inside[i][half] ? 1.0f : 0.0f;
-                    const float x = two.x - mean.x, y = two.y - mean.y;
+                    const float x = values.x - mean.x, y = values.y - mean.y;
                     total.x += weight * (pass == 0 ? x : x * x);
                     total.y += weight * (pass == 0 ? y : y * y);
                 }
@@ -270,6 +139,28 @@ __device__ __forceinline__ void write_partials(char *arena, const Layer &layer, 
         }
         __syncthreads();
     }
+}
+
+// The first layer's output, as it is in the registers: four lanes have 32 bytes that belong together.
+template <int TILES, typename Values>
+__device__ __forceinline__ void write_single(char *arena, const Layer &layer, Values two,
+                                           const bool (&inside)[2][2], int top, int left) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    float2 *output = reinterpret_cast<float2 *>(arena + layer.output);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            if (!inside[i][half])
+                continue;
+            const int y = top + 2 * warp + i, x = left + lane / 4 + 8 * half;
+            const size_t octets =
+                (static_cast<size_t>(y) * layer.width + x) * layer.octets_out + blockIdx.z * TILES;
+#pragma unroll
+            for (int j = 0; j < TILES; ++j)
+                if (static_cast<int>(blockIdx.z) * TILES + j < layer.octets_out)
+                    output[(octets + j) * 4 + lane % 4] = two(i, j, half);
+        }
 }
 
 // The last layer: a pixel of the painting is the sum over the kernel's columns of what the pixels
@@ -374,7 +265,7 @@ __device__ __forceinline__ void convolve(char *arena, const Layer &layer, char *
                     multiply(sums[i][j], a, b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
             }
         }
-        if (KIND != DOUBLING)
+        if (KIND != DOUBLING && KIND != FIRST)
             __syncthreads(); // the output takes the place of the tile
         char *stage = shared + layer.stage;
         if (KIND == LAST) {
@@ -403,6 +294,8 @@ __device__ __forceinline__ void convolve(char *arena, const Layer &layer, char *
             for (int half = 0; half < 2; ++half) {
                 const int column = lane / 4 + 8 * half;
                 inside[i][half] = top + 2 * warp + i < layer.height && left + column < layer.width;
+                if constexpr (KIND == FIRST)
+                    continue;
                 char *pixel = stage + (below + 16 * i + column) * STAGE_PIXEL;
 #pragma unroll
                 for (int j = 0; j < TILES; ++j) {
@@ -411,10 +304,20 @@ __device__ __forceinline__ void convolve(char *arena, const Layer &layer, char *
                     *reinterpret_cast<unsigned *>(pixel + 16 * j + lane % 4 * 4) = two;
                 }
             }
+        const auto two = [&](int i, int j, int half) {
+            if constexpr (KIND == FIRST)
+                return float2{sums[i][j][2 * half], sums[i][j][2 * half + 1]};
+            else
+                return unpack(values[i][j][half]);
+        };
         const int high = layer.height - top < S::ROWS ? layer.height - top : S::ROWS;
         const int wide = layer.width - left < S::COLUMNS ? layer.width - left : S::COLUMNS;
         const int part = (blockIdx.y * layer.tiles_x + blockIdx.x) * layer.phases + phase;
-        write_partials<KIND, TILES>(arena, layer, shared, values, inside, high * wide, part);
+        write_partials<KIND, TILES>(arena, layer, shared, two, inside, high * wide, part);
+        if constexpr (KIND == FIRST) {
+            write_single<TILES>(arena, layer, two, inside, top, left);
+            return;
+        }
 
         uint4 *output = reinterpret_cast<uint4 *>(arena + layer.output);
         constexpr int GROWTH = KIND == DOUBLING ? 2 : 1;

@@ -52,6 +52,7 @@ pub struct Arguments {
     pub stage: i32,
     pub sums: i32,
     pub floor: i32,
+    pub single: i32,
     pub phases: i32,
     pub tile_rows: i32,
     pub tile_columns: i32,
@@ -150,7 +151,8 @@ impl Program {
             parts = parts.max(x * y * packed.kind.phases() * channels * 8);
             scales.push(take(channels * 8).with_context(too_large)?.start);
             (columns, rows) = (columns * layer.upsample, rows * layer.upsample);
-            let length = (columns * rows).checked_mul(2 * channels);
+            let bytes = if packed.kind == Kind::First { 4 } else { 2 };
+            let length = (columns * rows).checked_mul(bytes * channels);
             let length = length.with_context(too_large)?;
             if packed.kind != Kind::Last {
                 wanted.push(Wanted {
@@ -219,6 +221,7 @@ impl Program {
         let pixels = block_rows * block_columns;
         let staged = match kind {
             Kind::Last => kind.warps() * 32 * LAST_PIXEL * 4,
+            Kind::First => 0, // goes from the registers to memory
             _ => pixels * (packed.tiles | 1) * 2 * OCTET,
         };
         let mut tile = tile_rows * tile_columns * packed.pixel();
@@ -271,6 +274,7 @@ impl Program {
             arguments.source_height = int(source.height);
             arguments.source_octets = int(packed.source_octets);
             arguments.floor = i32::from(layer.relu);
+            arguments.single = i32::from(layers[before].kind == Kind::First);
             if packed.layer.carried > 0 {
                 arguments.carried = self.carried.as_ref().map_or(0, |place| place.start as u64);
                 arguments.valid = self.valid.as_ref().map_or(0, |place| place.start as u64);
