@@ -4,8 +4,6 @@
 //! source, where nothing was lost. Detail is the difference between a value and the mean of its 3x3
 //! neighbours in its channel (weighted 1, 2, 1 each way; the picture's edges repeat).
 
-use std::ops::RangeInclusive;
-
 use rayon::prelude::*;
 
 use crate::frame::Frame;
@@ -26,21 +24,34 @@ const DEVIATIONS: f32 = 3.0;
 /// Pixels that are looked at at once, as nearly all are of one kind.
 const RUN: usize = 16;
 
-/// Writes `painting` into `detailed`, with `gain` (0 to 1) of the detail of `source` added where `valid`,
-/// which holds a byte for each pixel, is not 0. All are of one size. Detail (of 255) is what exceeds the
-/// start of `counts`, and no more than its end. Shared among the threads of the current pool.
-pub fn add(
-    painting: &Frame,
-    source: &Frame,
-    gain: f32,
-    counts: RangeInclusive<f32>,
-    valid: &[u8],
-    detailed: &mut Frame,
-) {
+/// How much of the detail is added, in the numbers that the loop computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// In 1/32.
+    pub gain: i16,
+    /// Detail counts from here on, in 4ths of 255.
+    pub least: i16,
+    /// And counts no more than this.
+    pub most: i16,
+}
+
+impl Part {
+    /// `gain` (0 to 1) of the detail that exceeds `least` (of 255), and of no more than `most`.
+    pub fn new(gain: f32, least: f32, most: f32) -> Self {
+        Self {
+            gain: (gain * GAIN_OF_ONE).round() as i16,
+            least: (4.0 * least) as i16,
+            most: (4.0 * most) as i16,
+        }
+    }
+}
+
+/// Writes `painting` into `detailed`, with `part` of the detail of `source` added where `valid`, which
+/// holds a byte for each pixel, is not 0. All are of one size. Shared among the threads of the current
+/// pool.
+pub fn add(painting: &Frame, source: &Frame, part: Part, valid: &[u8], detailed: &mut Frame) {
     let (width, height) = (painting.width, painting.height);
     let line = 3 * width;
-    let gain = (gain * GAIN_OF_ONE).round() as i16;
-    let counts = [*counts.start(), *counts.end()].map(|detail| (4.0 * detail) as i16);
     let source = |y: usize| &source.pixels[y * line..][..line];
     detailed.shape_like(painting);
     let detailed = detailed.pixels.par_chunks_exact_mut(line);
@@ -49,7 +60,7 @@ pub fn add(
     rows.enumerate()
         .for_each(|(y, ((detailed, painted), valid))| {
             let near = [y.saturating_sub(1), y, (y + 1).min(height - 1)].map(source);
-            add_row(painted, near, gain, counts, detailed);
+            add_row(painted, near, part, detailed);
             restore_invalid(painted, valid, detailed);
         });
 }
@@ -77,19 +88,13 @@ pub fn noise(frame: &Frame) -> f32 {
     third.unwrap_or(0) as f32 / 16.0 / CALMEST_THIRD * DEVIATIONS
 }
 
-/// One row; those of the source are the one above, the one at it and the one below. Detail is in 4ths
-/// here: noise and the most that counts too.
-fn add_row(
-    painted: &[u8],
-    [above, row, below]: [&[u8]; 3],
-    gain: i16,
-    [noise, most]: [i16; 2],
-    detailed: &mut [u8],
-) {
+/// One row; those of the source are the one above, the one at it and the one below.
+fn add_row(painted: &[u8], [above, row, below]: [&[u8]; 3], part: Part, detailed: &mut [u8]) {
+    let Part { gain, least, most } = part;
     let column = |a: u8, m: u8, b: u8| i16::from(a) + 2 * i16::from(m) + i16::from(b);
     let add = |left: i16, middle: i16, right: i16, value: u8, painted: u8| {
         let detail = (16 * i16::from(value) - (left + 2 * middle + right) + 2) >> 2;
-        let detail = (detail - detail.clamp(-noise, noise)).clamp(-most, most);
+        let detail = (detail - detail.clamp(-least, least)).clamp(-most, most);
         (i16::from(painted) + ((detail * gain + 64) >> 7)).clamp(0, 255) as u8
     };
     let end = row.len();
@@ -178,14 +183,8 @@ mod tests {
                 (0.6875, 20.5, 12.25),
             ] {
                 let (mut detailed, valid) = (Frame::default(), vec![255; size.0 * size.1]);
-                add(
-                    &painting,
-                    &source,
-                    gain,
-                    noise..=most,
-                    &valid,
-                    &mut detailed,
-                );
+                let part = Part::new(gain, noise, most);
+                add(&painting, &source, part, &valid, &mut detailed);
                 for (i, value) in detailed.pixels.iter().enumerate() {
                     let at = |x, y| f32::from(source.pixels[(y * size.0 + x) * 3 + i % 3]);
                     let detail = detail_of(at, i / 3 % size.0, i / 3 / size.0, size);
@@ -205,14 +204,8 @@ mod tests {
         let valid: Vec<u8> = (0..120)
             .map(|i| if i % 40 == 20 { 0 } else { 255 })
             .collect();
-        add(
-            &painting,
-            &painting,
-            0.4,
-            0.0..=255.0,
-            &valid,
-            &mut detailed,
-        );
+        let part = Part::new(0.4, 0.0, 255.0);
+        add(&painting, &painting, part, &valid, &mut detailed);
         let pixels = detailed
             .pixels
             .chunks_exact(3)

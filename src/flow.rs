@@ -8,11 +8,11 @@ mod carry;
 mod pyramid;
 mod search;
 
-use carry::Carrier;
-use pyramid::Pyramid;
+pub use carry::Carrier;
+use pyramid::{PATCH, Pyramid};
 use search::Field;
 
-use crate::frame::{Carried, Frame};
+use crate::frame::Frame;
 
 /// Cells that a frame is shrunk to, about: 160 x 120 is searched in well under a millisecond.
 const CELLS: usize = 19_200;
@@ -20,12 +20,50 @@ const CELLS: usize = 19_200;
 /// Motion is trusted where the brightness (of 255) of a cell differs by less than this from that of
 /// its place before. Averages over cells differ less than pixels: this leaves as much of a picture
 /// as 12 does for the colours of pixels at a shorter side of 240.
-const LIMIT: f32 = 8.0;
+pub const LIMIT: f32 = 8.0;
 
 /// Between scenes the mean error of a cell is more than this, and more than 0.4 of what it would be
 /// without motion. Among frames of nine clips all of 612 pairs from different clips are such cuts;
 /// of 1129 pairs that follow each other five are, where the clips really have cuts.
 const CUT: f32 = 11.0;
+
+/// The squares of pixels, the cells, whose motion is known in frames of one size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cells {
+    /// Pixels along a side of a cell.
+    pub side: usize,
+    /// Cells along a row.
+    pub width: usize,
+    /// Rows of cells. A frame of fewer pixels than a patch has counts as one that is repeated.
+    pub height: usize,
+}
+
+impl Cells {
+    /// The cells of frames of `width` x `height` pixels, neither of them 0.
+    pub fn of(width: usize, height: usize) -> Self {
+        let area = width as f32 * height as f32;
+        let side = (area / CELLS as f32).sqrt().round() as usize;
+        let side = side.clamp(1, width.min(height).min(256));
+        Self {
+            side,
+            width: (width / side).max(PATCH),
+            height: (height / side).max(PATCH),
+        }
+    }
+}
+
+/// Where each cell of a frame was in the frame before.
+#[derive(Clone, Debug, Default)]
+pub struct Motion {
+    /// The cells.
+    pub cells: Cells,
+    /// How many cells to the right it was, for each.
+    pub across: Vec<f32>,
+    /// How many cells further down.
+    pub down: Vec<f32>,
+    /// How far its brightness (0..255) is from that of its place before, smoothed.
+    pub error: Vec<f32>,
+}
 
 /// Tracks the motion of a sequence of frames.
 #[derive(Default)]
@@ -34,33 +72,26 @@ pub struct Tracker {
     before: Pyramid,
     /// Width and height of the frame taken last, (0, 0) for none.
     size: (usize, usize),
-    /// Pixels along a side of a cell.
-    factor: usize,
     /// Motion from the finest level to the coarsest.
     fields: Vec<Field>,
-    /// Whether `fields` hold the motion to the frame taken last.
-    tracked: bool,
     /// The row of errors above the one being smoothed.
     line: Vec<f32>,
-    carrier: Carrier,
 }
 
 impl Tracker {
-    /// Takes the next frame and finds where each of its pixels was in the frame before. Returns
-    /// false when there is no usable frame before: the first one, another size, a scene cut.
-    pub fn advance(&mut self, frame: &Frame) -> bool {
+    /// Takes the next frame and writes into `motion` where its cells were in the frame before. Returns
+    /// false, and no motion, when there is no usable frame before: the first one, another size, a
+    /// scene cut.
+    pub fn advance(&mut self, frame: &Frame, motion: &mut Motion) -> bool {
         let size = (frame.width, frame.height);
         let seen = self.size == size;
         self.size = size;
-        self.tracked = false;
         if size.0 == 0 || size.1 == 0 {
             return false;
         }
-        let area = size.0 as f32 * size.1 as f32;
-        let factor = (area / CELLS as f32).sqrt().round() as usize;
-        self.factor = factor.clamp(1, size.0.min(size.1).min(256));
+        motion.cells = Cells::of(size.0, size.1);
         std::mem::swap(&mut self.present, &mut self.before);
-        self.present.build(frame, self.factor);
+        self.present.build(frame, motion.cells.side);
         if !seen {
             return false;
         }
@@ -74,32 +105,21 @@ impl Tracker {
                 coarse.first(),
             );
         }
-        self.tracked = !self.is_cut();
+        if self.is_cut() {
+            return false;
+        }
         let field = &mut self.fields[0];
         smooth(&mut field.error, field.width, &mut self.line);
-        self.tracked
+        // The vectors change places, so that none is copied and none is new.
+        std::mem::swap(&mut motion.across, &mut field.across);
+        std::mem::swap(&mut motion.down, &mut field.down);
+        std::mem::swap(&mut motion.error, &mut field.error);
+        true
     }
 
     /// Forgets the frames before.
     pub fn reset(&mut self) {
         self.size = (0, 0);
-        self.tracked = false;
-    }
-
-    /// Carries `painting`, that of the frame before, along the motion. Where there is none
-    /// (`advance` returned false, or the painting has another size) nothing is valid.
-    pub fn carry(&mut self, painting: &Frame, carried: &mut Carried) {
-        let (width, height) = (painting.width, painting.height);
-        (carried.width, carried.height) = (width, height);
-        carried.pixels.resize(width * height * 3, 0);
-        carried.valid.resize(width * height, 0);
-        if !self.tracked || self.size != (width, height) {
-            carried.pixels.copy_from_slice(&painting.pixels);
-            carried.valid.fill(0);
-            return;
-        }
-        self.carrier
-            .run(painting, &self.fields[0], self.factor, LIMIT, carried);
     }
 
     /// Whether the frames show different scenes: what was found explains little of what changed.

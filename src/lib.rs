@@ -6,7 +6,8 @@
 //! webcam:  capture -> newest -> paint -> newest -> main thread: window, keys
 //!                                  |-> bounded(8) -> encode (recording)
 //!                                  `-> newest -> virtual camera
-//! video:   decode -> bounded(4) -> paint -> bounded(4) -> encode; other streams copied
+//! video:   decode -> bounded(4) -> watch -> bounded(1) -> paint -> bounded(4) -> encode;
+//!          other streams copied
 //! image:   picture -> paint -> picture
 //! ```
 //!
@@ -14,9 +15,10 @@
 //! these use `model`, `network` and `frame`. `model` stands on `tensors` (safetensors) and `pickle`
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
 //! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, and
-//! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through `nvidia`. `paint` adds to a backend what users
-//! set; `steady` remembers a film for it, on `flow` and `noise_hold`, which stand on `frame` alone.
-//! Arrows never go up; `media` and `backend` do not know each other.
+//! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through
+//! `nvidia`. `paint` adds to a backend what users set. `steady` watches a film and steadies its
+//! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
+//! its help, or an engine that can. Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;

@@ -24,31 +24,30 @@ pub struct NoiseHold {
 }
 
 impl NoiseHold {
-    /// Takes the next frame: pixels keep the value they have in [`NoiseHold::held`] where no channel
-    /// differs by more than `tolerance` (of 255). A frame of another size, or a tolerance of 0,
+    /// Writes the next frame into `quiet`, where pixels keep the value they had there before when no
+    /// channel differs by more than `tolerance` (of 255). A frame of another size, or a tolerance of 0,
     /// begins anew. The work is shared among the threads of the current pool.
-    pub fn take(&mut self, frame: &Frame, tolerance: u8) {
+    pub fn take(&mut self, frame: &Frame, tolerance: u8, quiet: &mut Frame) {
         let begins = (frame.width, frame.height) != (self.held.width, self.held.height);
         self.held.shape_like(frame);
+        quiet.shape_like(frame);
         if tolerance == 0 || begins {
             self.held.pixels.copy_from_slice(&frame.pixels);
+            quiet.pixels.copy_from_slice(&frame.pixels);
             return;
         }
         let line = frame.width * 3;
-        let bands = self.held.pixels.par_chunks_mut(line * BAND).enumerate();
-        bands.for_each(|(band, pixels)| {
-            for (row, held) in pixels.chunks_exact_mut(line).enumerate() {
+        let held = self.held.pixels.par_chunks_mut(line * BAND);
+        let bands = held.zip(quiet.pixels.par_chunks_mut(line * BAND));
+        bands.enumerate().for_each(|(band, (held, quiet))| {
+            for (row, held) in held.chunks_exact_mut(line).enumerate() {
                 let y = band * BAND + row;
                 // Every row lets go of one column in LONGEST, another one in each frame and row.
                 let due = (frame.index.wrapping_add(y as u64 * 7) % LONGEST as u64) as usize;
                 hold(held, &frame.pixels[y * line..][..line], tolerance, due);
             }
+            quiet.copy_from_slice(held);
         });
-    }
-
-    /// The last frame without its noise.
-    pub fn held(&self) -> &Frame {
-        &self.held
     }
 }
 
@@ -90,34 +89,34 @@ mod tests {
 
     #[test]
     fn noise_is_held_and_motion_passes() {
-        let mut hold = NoiseHold::default();
-        hold.take(&flat(0, 100), 6);
+        let (mut hold, mut quiet) = (NoiseHold::default(), Frame::default());
+        hold.take(&flat(0, 100), 6, &mut quiet);
         let mut noisy = flat(1, 106);
         noisy.pixels[..3].copy_from_slice(&[106, 120, 106]);
-        hold.take(&noisy, 6);
-        let pixels = &hold.held().pixels;
+        hold.take(&noisy, 6, &mut quiet);
+        let pixels = &quiet.pixels;
         assert_eq!(pixels[..3], [106, 120, 106], "motion");
         assert_eq!(pixels[6..9], [100; 3], "beside what moves");
         let held = pixels.iter().filter(|&&v| v == 100).count();
         assert!(held > pixels.len() * 9 / 10, "{held} values held");
-        assert_eq!((hold.held().index, hold.held().width), (1, 64));
+        assert_eq!((quiet.index, quiet.width), (1, 64));
     }
 
     #[test]
     fn a_slow_change_arrives_within_a_second() {
-        let mut hold = NoiseHold::default();
-        hold.take(&flat(0, 100), 6);
+        let (mut hold, mut quiet) = (NoiseHold::default(), Frame::default());
+        hold.take(&flat(0, 100), 6, &mut quiet);
         for index in 1..=LONGEST as u64 {
-            hold.take(&flat(index, 104), 6);
+            hold.take(&flat(index, 104), 6, &mut quiet);
         }
-        assert!(hold.held().pixels.iter().all(|&v| v == 104));
+        assert!(quiet.pixels.iter().all(|&v| v == 104));
     }
 
     #[test]
     fn tolerance_zero_holds_nothing() {
-        let mut hold = NoiseHold::default();
-        hold.take(&flat(0, 100), 6);
-        hold.take(&flat(1, 101), 0);
-        assert_eq!(hold.held(), &flat(1, 101));
+        let (mut hold, mut quiet) = (NoiseHold::default(), Frame::default());
+        hold.take(&flat(0, 100), 6, &mut quiet);
+        hold.take(&flat(1, 101), 0, &mut quiet);
+        assert_eq!(quiet, flat(1, 101));
     }
 }

@@ -2,20 +2,26 @@
 //! mixed back in. Where frames come from and go to is `pipeline`'s business.
 
 use anyhow::Result;
+use rayon::prelude::*;
 
 use crate::backend::{Backend, Device};
 use crate::frame::Frame;
-use crate::steady::Steadiness;
+use crate::steady::{Seen, Steadier, Watcher};
 
 /// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
 const LUMA: [i32; 3] = [77, 150, 29];
+
+/// Bytes that one task mixes, whole pixels: some 20 us of work.
+const SHARE: usize = 3 << 14;
 
 /// A backend with a loaded model, and how much of its painting is shown.
 pub struct Painter {
     backend: Box<dyn Backend>,
     strength: f32,
     keep_colors: bool,
-    film: Steadiness,
+    watcher: Watcher,
+    seen: Seen,
+    steadier: Steadier,
 }
 
 impl Painter {
@@ -26,19 +32,21 @@ impl Painter {
             backend,
             strength,
             keep_colors,
-            film: Steadiness::default(),
+            watcher: Watcher::default(),
+            seen: Seen::default(),
+            steadier: Steadier::default(),
         }
     }
 
-    /// Takes what is painted for the frames of a film, which is steadied by `amount`, from 0 (the
-    /// default: every picture for itself) to 1.
+    /// Takes what [`Painter::paint`] is given for the frames of a film, which is steadied by `amount`,
+    /// from 0 (the default: every picture for itself) to 1.
     pub fn set_steadiness(&mut self, amount: f32) {
-        self.film.set(amount);
+        self.watcher.set(amount);
     }
 
     /// Goes on with another backend, which has a model loaded, and returns the one before.
     pub fn exchange(&mut self, backend: Box<dyn Backend>) -> Box<dyn Backend> {
-        self.film.reset();
+        self.watcher.reset();
         std::mem::replace(&mut self.backend, backend)
     }
 
@@ -65,15 +73,33 @@ impl Painter {
     /// Paints `input` into `output`, which takes on its size, number and time. At strength 0 the
     /// network does not run.
     pub fn paint(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
+        let mut seen = std::mem::take(&mut self.seen);
+        if self.strength > 0.0 {
+            self.watcher.look(input, &mut seen);
+        } else {
+            self.watcher.reset();
+        }
+        let painted = self.paint_seen(input, &seen, output);
+        self.seen = seen;
+        painted
+    }
+
+    /// As [`Painter::paint`], for a frame that another [`Watcher`] has `seen`.
+    pub fn paint_seen(&mut self, input: &Frame, seen: &Seen, output: &mut Frame) -> Result<()> {
         if self.strength <= 0.0 {
-            self.film.reset();
             output.shape_like(input);
             output.pixels.copy_from_slice(&input.pixels);
             return Ok(());
         }
-        let (held, last) = self.film.before(input);
-        self.backend.stylize_after(last, held, output)?;
-        self.film.after(output);
+        match seen.held() {
+            None => self.backend.stylize(input, output)?,
+            Some(_) if self.backend.stylize_seen(seen, output)? => {}
+            Some(held) => {
+                let last = self.steadier.before(seen);
+                self.backend.stylize_after(last, held, output)?;
+                self.steadier.after(seen, output);
+            }
+        }
         if self.keep_colors {
             keep_colors(&input.pixels, &mut output.pixels);
         }
@@ -94,21 +120,31 @@ pub fn keep_colors(source: &[u8], painting: &mut [u8]) {
             .map(|(&v, w)| i32::from(v) * w)
             .sum::<i32>()
     };
-    for (paint, pixel) in painting.chunks_exact_mut(3).zip(source.chunks_exact(3)) {
-        let brighter = (luma(paint) - luma(pixel) + 128) >> 8;
-        for (value, &source) in paint.iter_mut().zip(pixel) {
-            *value = (i32::from(source) + brighter).clamp(0, 255) as u8;
+    mix(source, painting, |source, painting| {
+        for (paint, pixel) in painting.chunks_exact_mut(3).zip(source.chunks_exact(3)) {
+            let brighter = (luma(paint) - luma(pixel) + 128) >> 8;
+            for (value, &source) in paint.iter_mut().zip(pixel) {
+                *value = (i32::from(source) + brighter).clamp(0, 255) as u8;
+            }
         }
-    }
+    });
 }
 
 /// Moves the painting towards the source: `strength` of it stays.
 fn blend(source: &[u8], painting: &mut [u8], strength: f32) {
     let weight = (strength * 256.0).round() as i32;
-    for (paint, &source) in painting.iter_mut().zip(source) {
-        let (paint_value, source) = (i32::from(*paint), i32::from(source));
-        *paint = (source + (((paint_value - source) * weight + 128) >> 8)) as u8;
-    }
+    mix(source, painting, |source, painting| {
+        for (paint, &source) in painting.iter_mut().zip(source) {
+            let (paint_value, source) = (i32::from(*paint), i32::from(source));
+            *paint = (source + (((paint_value - source) * weight + 128) >> 8)) as u8;
+        }
+    });
+}
+
+/// Lets `change` change the painting by the source, a share at a time on every core.
+fn mix(source: &[u8], painting: &mut [u8], change: impl Fn(&[u8], &mut [u8]) + Sync) {
+    let shares = painting.par_chunks_mut(SHARE).zip(source.par_chunks(SHARE));
+    shares.for_each(|(painting, source)| change(source, painting));
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The path of a frame through threads: decode, paint, encode, each stage in one of its own.
+//! The path of a frame through threads: decode, watch, paint, encode, each stage in one of its own.
 //!
-//! Every frame passes in order through two short queues, and its buffer travels back to be filled
+//! Every frame passes in order through short queues, and its buffer travels back to be filled
 //! again: in steady state nothing is allocated. The end of the stream is a dropped sender. A stage
 //! that fails hangs up on its neighbours, which end quietly, so that the one error is the cause.
 //!
@@ -25,8 +25,12 @@ use crate::media::{FrameSink, FrameSource};
 /// would only cost memory (25 MB a frame at 4K) and delay the answer to Ctrl-C.
 const QUEUE: usize = 4;
 
-/// Buffers in circulation on either side of the painter: a full queue, one in each hand.
-const BUFFERS: usize = QUEUE + 2;
+/// Frames that were watched and wait for the painter. Watching takes the same time for every frame: one
+/// is enough.
+const WATCHED: usize = 1;
+
+/// Buffers in circulation on either side of the painter: full queues, one in each hand.
+const BUFFERS: usize = QUEUE + WATCHED + 3;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +43,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Time spent decoding, without waiting.
     pub decoding: Duration,
+    /// Time spent watching, without waiting.
+    pub watching: Duration,
     /// Time spent painting, without waiting.
     pub painting: Duration,
     /// Time spent encoding, without waiting.
@@ -52,14 +58,16 @@ impl Report {
     }
 }
 
-/// Takes every frame of `source` through `paint` to `sink`, in order. `paint` fills its second
-/// argument from its first. `stop` ends the run: frames already painted still reach the sink.
-/// `progress` hears, after each frame, how many the sink has taken.
+/// Takes every frame of `source` through `watch` and `paint` to `sink`, in order. `watch` finds out what
+/// is to be known of a frame before it is painted; `paint` fills its last argument from these two.
+/// `stop` ends the run: frames already painted still reach the sink. `progress` hears, after each
+/// frame, how many the sink has taken.
 ///
 /// Fails with the error of the stage that failed first along the path; a panic becomes an error
 /// that names its stage.
-pub fn run<S, P, K>(
+pub fn run<S, T, P, K>(
     source: &mut S,
+    watch: impl FnMut(&Frame, &mut T) + Send,
     paint: P,
     sink: &mut K,
     stop: &AtomicBool,
@@ -67,38 +75,49 @@ pub fn run<S, P, K>(
 ) -> Result<Report>
 where
     S: FrameSource + Send,
-    P: FnMut(&Frame, &mut Frame) -> Result<()> + Send,
+    T: Default + Send,
+    P: FnMut(&Frame, &T, &mut Frame) -> Result<()> + Send,
     K: FrameSink + Send,
 {
     let start = Instant::now();
-    let (decoded, to_paint) = bounded(QUEUE);
+    let (decoded, to_watch) = bounded(QUEUE);
+    let (watched, to_paint) = bounded(WATCHED);
     let (painted, to_encode) = bounded(QUEUE);
     let (empty, to_fill) = bounded(BUFFERS);
+    let (known, to_know) = bounded(WATCHED + 2);
     let (used, to_reuse) = bounded(BUFFERS);
-    let (decoding, painting, encoding) = std::thread::scope(|scope| {
-        let decode = Builder::new()
-            .name("decode".into())
-            .spawn_scoped(scope, move || decode(source, &decoded, &to_fill, stop));
-        let paint = Builder::new()
-            .name("paint".into())
-            .spawn_scoped(scope, move || {
-                paint_frames(paint, (&to_paint, &empty), (&painted, &to_reuse), stop)
-            });
-        let encode = Builder::new()
-            .name("encode".into())
-            .spawn_scoped(scope, move || encode(sink, &to_encode, &used, progress));
+    let (decoding, watching, painting, encoding) = std::thread::scope(|scope| {
+        let stage = |name: &str| Builder::new().name(name.into());
+        let decode =
+            stage("decode").spawn_scoped(scope, move || decode(source, &decoded, &to_fill, stop));
+        let watch = stage("watch").spawn_scoped(scope, move || {
+            watch_frames(watch, &to_watch, &watched, &to_know)
+        });
+        // A full or closed way back only means that the buffer is not needed again.
+        let give_back = move |(frame, seen)| {
+            let _ = empty.try_send(frame);
+            let _ = known.try_send(seen);
+        };
+        let paint = stage("paint").spawn_scoped(scope, move || {
+            paint_frames(paint, &to_paint, give_back, (&painted, &to_reuse), stop)
+        });
+        let encode =
+            stage("encode").spawn_scoped(scope, move || encode(sink, &to_encode, &used, progress));
         (
             join("decode", decode),
+            join("watch", watch),
             join("paint", paint),
             join("encode", encode),
         )
     });
-    let (decoding, painting, encoding) = (decoding?, painting?, encoding?);
+    let (decoding, watching) = (decoding?, watching?);
+    let (painting, encoding) = (painting?, encoding?);
     Ok(Report {
         frames: encoding.frames,
         stopped: decoding.stopped || painting.stopped,
         elapsed: start.elapsed(),
         decoding: decoding.busy,
+        watching: watching.busy,
         painting: painting.busy,
         encoding: encoding.busy,
     })
@@ -142,31 +161,48 @@ fn decode(
         }
         stage.frames += 1;
         if decoded.send(frame).is_err() {
-            return Ok(stage); // the painter ended and says why
+            return Ok(stage); // a later stage ended and says why
         }
     }
 }
 
-/// `input`: frames to paint, and where their buffers go; `output`: where paintings go, and
-/// buffers for them.
-fn paint_frames(
-    mut paint: impl FnMut(&Frame, &mut Frame) -> Result<()>,
-    input: (&Receiver<Frame>, &Sender<Frame>),
+fn watch_frames<T: Default>(
+    mut watch: impl FnMut(&Frame, &mut T),
+    decoded: &Receiver<Frame>,
+    watched: &Sender<(Frame, T)>,
+    to_know: &Receiver<T>,
+) -> Result<Stage> {
+    let mut stage = Stage::default();
+    for frame in decoded {
+        let mut seen = to_know.try_recv().unwrap_or_default();
+        stage.timed(|| watch(&frame, &mut seen));
+        stage.frames += 1;
+        if watched.send((frame, seen)).is_err() {
+            break; // as in `decode`
+        }
+    }
+    Ok(stage)
+}
+
+/// `output`: where paintings go, and buffers for them.
+fn paint_frames<T>(
+    mut paint: impl FnMut(&Frame, &T, &mut Frame) -> Result<()>,
+    to_paint: &Receiver<(Frame, T)>,
+    give_back: impl Fn((Frame, T)),
     output: (&Sender<Frame>, &Receiver<Frame>),
     stop: &AtomicBool,
 ) -> Result<Stage> {
     let mut stage = Stage::default();
-    for frame in input.0 {
+    for (frame, seen) in to_paint {
         if stage.is_stopped(stop) {
             break;
         }
         let mut painting = output.1.try_recv().unwrap_or_default();
         stage
-            .timed(|| paint(&frame, &mut painting))
+            .timed(|| paint(&frame, &seen, &mut painting))
             .with_context(|| format!("could not paint frame {}", frame.index))?;
         stage.frames += 1;
-        // A full or closed way back only means that the buffer is not needed again.
-        let _ = input.1.try_send(frame);
+        give_back((frame, seen));
         if output.0.send(painting).is_err() {
             break; // the encoder ended and says why
         }
@@ -185,7 +221,7 @@ fn encode(
         stage.timed(|| sink.write(&frame))?;
         stage.frames += 1;
         progress(stage.frames);
-        let _ = used.try_send(frame); // as above
+        let _ = used.try_send(frame); // as in `run`
     }
     Ok(stage)
 }

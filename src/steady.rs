@@ -5,11 +5,14 @@
 //! turns it into strokes that swim), a network with memory is shown its last painting carried along
 //! the motion, and some of that stays, which helps models without memory too. Two paintings never
 //! agree quite, so that their mean is blurred, and gets its detail back.
+//!
+//! A [`Watcher`] finds out what can be known before a frame is painted, in a thread of its own for files;
+//! a [`Steadier`] does the rest. The CUDA engine does it itself, beside its layers.
 
 use rayon::prelude::*;
 
-use crate::detail;
-use crate::flow::Tracker;
+use crate::detail::{self, Part};
+use crate::flow::{Carrier, Motion, Tracker};
 use crate::frame::{Carried, Frame};
 use crate::noise_hold::NoiseHold;
 
@@ -58,19 +61,73 @@ fn stays(amount: f32) -> f32 {
     STAYS * (1.0 - (1.0 - amount).powf(power))
 }
 
-/// What is remembered from one frame of a film to the next.
+/// What is left of the last painting in the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeps {
+    /// Part of the carried painting that stays, in 1/256.
+    pub stays: u16,
+    /// The painting's own detail that is added then.
+    pub strokes: Part,
+    /// The frame's detail that is added then.
+    pub edges: Part,
+}
+
+impl Keeps {
+    /// For steadiness `amount`, in frames of a short side of `side` with `noise` (see [`detail::noise`]).
+    fn new(amount: f32, side: usize, noise: f32) -> Self {
+        let size = side as f32 / LARGE;
+        let stays = stays(amount) * size.clamp(LEAST, 1.0);
+        let [own, edges] = [STROKES, EDGES].map(|gain| gain * stays * (1.0 - stays));
+        Self {
+            stays: (stays * 256.0).round() as u16,
+            strokes: Part::new(own, 0.0, MOST_STROKES),
+            edges: Part::new(edges, noise, 255.0),
+        }
+    }
+}
+
+/// What is known of a frame of a film before it is painted. Keeps its memory from frame to frame.
 #[derive(Default)]
-pub struct Steadiness {
+pub struct Seen {
+    steadied: bool,
+    follows: bool,
+    held: Frame,
+    motion: Motion,
+    keeps: Keeps,
+}
+
+impl Seen {
+    /// What to paint for the frame: without the noise of the camera. `None` where the frame is painted
+    /// for itself, as it is.
+    pub fn held(&self) -> Option<&Frame> {
+        self.steadied.then_some(&self.held)
+    }
+
+    /// How the frame follows from the one before, and what stays of its painting. `None` for the first
+    /// of a scene.
+    pub fn follows(&self) -> Option<(&Motion, Keeps)> {
+        self.follows.then_some((&self.motion, self.keeps))
+    }
+}
+
+/// Watches the frames of a film, in their order.
+#[derive(Default)]
+pub struct Watcher {
     amount: f32,
     hold: NoiseHold,
     tracker: Tracker,
-    carried: Carried,
-    /// The last painting; empty when there is none.
-    last: Frame,
 }
 
-impl Steadiness {
-    /// Changes how steady the film is: from 0 (every frame for itself) to 1.
+impl Watcher {
+    /// For films that are to be as steady as `amount` says: from 0 (every frame for itself) to 1.
+    pub fn new(amount: f32) -> Self {
+        Self {
+            amount,
+            ..Self::default()
+        }
+    }
+
+    /// Changes how steady the film is.
     pub fn set(&mut self, amount: f32) {
         self.amount = amount;
     }
@@ -78,55 +135,81 @@ impl Steadiness {
     /// Forgets the film: the next frame is the first of another.
     pub fn reset(&mut self) {
         self.tracker.reset();
-        self.last.pixels.clear();
     }
 
-    /// What to paint for `input`, and the last painting where it belongs in it.
-    pub fn before<'a>(&'a mut self, input: &'a Frame) -> (&'a Frame, Option<&'a Carried>) {
-        if self.amount <= 0.0 {
+    /// Fills `seen` with what is known of `frame`, which comes after the one looked at before.
+    pub fn look(&mut self, frame: &Frame, seen: &mut Seen) {
+        (seen.steadied, seen.follows) = (self.amount > 0.0, false);
+        if !seen.steadied {
             self.reset();
-            return (input, None);
+            return;
         }
         let tolerance = (self.amount * TOLERANCE).round() as u8;
         let (hold, tracker) = (&mut self.hold, &mut self.tracker);
-        let ((), tracked) = rayon::join(|| hold.take(input, tolerance), || tracker.advance(input));
-        if !tracked || self.last.pixels.len() != input.pixels.len() {
-            self.last.pixels.clear();
-            return (self.hold.held(), None);
-        }
-        self.tracker.carry(&self.last, &mut self.carried);
-        (self.hold.held(), Some(&self.carried))
+        let (held, motion) = (&mut seen.held, &mut seen.motion);
+        let hold = || {
+            hold.take(frame, tolerance, held);
+            detail::noise(held)
+        };
+        let (noise, follows) = rayon::join(hold, || tracker.advance(frame, motion));
+        seen.follows = follows;
+        seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
+    }
+}
+
+/// Steadies the paintings of a film, for engines that do not do it themselves.
+#[derive(Default)]
+pub struct Steadier {
+    carrier: Carrier,
+    carried: Carried,
+    /// The last painting; empty when there is none.
+    last: Frame,
+}
+
+impl Steadier {
+    /// Forgets the film: the next painting is the first of another.
+    pub fn reset(&mut self) {
+        self.last.pixels.clear();
     }
 
-    /// Leaves some of the last painting in the new one, and remembers it.
-    pub fn after(&mut self, painting: &mut Frame) {
-        if self.amount <= 0.0 {
-            return;
+    /// The last painting where it belongs in the frame that is `seen`.
+    pub fn before(&mut self, seen: &Seen) -> Option<&Carried> {
+        match seen.follows() {
+            Some((motion, _)) if self.last.pixels.len() == seen.held.pixels.len() => {
+                self.carrier.run(&self.last, motion, &mut self.carried);
+                Some(&self.carried)
+            }
+            _ => {
+                self.reset();
+                None
+            }
         }
-        if self.last.pixels.len() != painting.pixels.len() {
+    }
+
+    /// Leaves some of the last painting in the new one, that of the frame `seen`, and remembers it.
+    pub fn after(&mut self, seen: &Seen, painting: &mut Frame) {
+        let keeps = seen.keeps;
+        if self.last.pixels.is_empty() {
             self.last.shape_like(painting);
-            self.last.pixels.copy_from_slice(&painting.pixels);
+            copy(&painting.pixels, &mut self.last.pixels);
             return;
         }
-        let size = painting.width.min(painting.height) as f32 / LARGE;
-        let stays = stays(self.amount) * size.clamp(LEAST, 1.0);
-        let weight = (stays * 256.0).round() as u16;
+        let valid = &self.carried.valid;
         let new = painting.pixels.par_chunks_mut(3 * SHARE);
         let old = self.carried.pixels.par_chunks(3 * SHARE);
-        let valid = self.carried.valid.par_chunks(SHARE);
         new.zip(old)
-            .zip(valid)
-            .for_each(|((new, old), valid)| mix_valid(new, old, valid, weight));
-
-        let valid = &self.carried.valid;
-        let source = self.hold.held();
-        let noise = detail::noise(source);
-        let [own, edges] = [STROKES, EDGES].map(|gain| gain * stays * (1.0 - stays));
-        let strokes = 0.0..=MOST_STROKES;
-        detail::add(painting, painting, own, strokes, valid, &mut self.last);
-        detail::add(&self.last, source, edges, noise..=255.0, valid, painting);
-        self.last.pixels.copy_from_slice(&painting.pixels);
+            .zip(valid.par_chunks(SHARE))
+            .for_each(|((new, old), valid)| mix_valid(new, old, valid, keeps.stays));
+        detail::add(painting, painting, keeps.strokes, valid, &mut self.last);
+        detail::add(&self.last, &seen.held, keeps.edges, valid, painting);
+        copy(&painting.pixels, &mut self.last.pixels);
     }
+}
+
+/// Copies on every core.
+fn copy(from: &[u8], to: &mut [u8]) {
+    let shares = from.par_chunks(3 * SHARE).zip(to.par_chunks_mut(3 * SHARE));
+    shares.for_each(|(from, to)| to.copy_from_slice(from));
 }
 
 /// Moves the pixels of `new` towards those of `old` that are valid.
@@ -172,18 +255,44 @@ mod tests {
         })
     }
 
+    /// A film that is painted as the test says.
+    #[derive(Default)]
+    struct Film {
+        watcher: Watcher,
+        seen: Seen,
+        steadier: Steadier,
+    }
+
+    impl Film {
+        fn new(amount: f32) -> Self {
+            Self {
+                watcher: Watcher::new(amount),
+                ..Self::default()
+            }
+        }
+
+        /// Whether there is a last painting for `frame`.
+        fn before(&mut self, frame: &Frame) -> bool {
+            self.watcher.look(frame, &mut self.seen);
+            self.steadier.before(&self.seen).is_some()
+        }
+
+        fn after(&mut self, painting: &mut Frame) {
+            self.steadier.after(&self.seen, painting);
+        }
+    }
+
     #[test]
     fn the_first_frame_and_the_first_after_a_cut_see_no_last_painting() {
-        let mut film = Steadiness::default();
-        film.set(1.0);
+        let mut film = Film::new(1.0);
         let first = scene(0);
-        let (held, last) = film.before(&first);
-        assert_eq!((held, last), (&first, None));
+        assert!(!film.before(&first));
+        assert_eq!(film.seen.held(), Some(&first));
         film.after(&mut frame(|_, _| 10));
-        assert!(film.before(&scene(1)).1.is_some());
+        assert!(film.before(&scene(1)));
         film.after(&mut frame(|_, _| 10));
         let cut = frame(|x, y| if (x / 3 + y / 5) % 2 == 0 { 5 } else { 250 });
-        assert!(film.before(&cut).1.is_none());
+        assert!(!film.before(&cut));
         let mut painting = frame(|_, _| 200);
         film.after(&mut painting);
         assert_eq!(
@@ -196,43 +305,41 @@ mod tests {
     #[test]
     fn more_of_the_last_painting_stays_in_a_steadier_film() {
         let stays = |amount: f32| {
-            let mut film = Steadiness::default();
-            film.set(amount);
-            for value in [100, 200] {
-                film.before(&scene(0));
-                let mut painting = frame(|_, _| value);
-                film.after(&mut painting);
-                if value == 200 {
-                    return painting.pixels[96 * 32 * 3 + 48 * 3];
-                }
-            }
-            unreachable!()
+            let mut film = Film::new(amount);
+            film.before(&scene(0));
+            film.after(&mut frame(|_, _| 100));
+            film.before(&scene(0));
+            let mut painting = frame(|_, _| 200);
+            film.after(&mut painting);
+            painting.pixels[96 * 32 * 3 + 48 * 3]
         };
-        assert_eq!(stays(0.0), 200);
-        assert!(
-            stays(0.5) < 200 && stays(1.0) < stays(0.5),
-            "{}",
-            stays(0.5)
-        );
-        assert!(stays(1.0) > 100);
+        let [usual, most] = [0.5, 1.0].map(stays);
+        assert!(200 > usual && usual > most && most > 100, "{usual}, {most}");
+    }
+
+    #[test]
+    fn a_film_of_no_steadiness_is_painted_as_it_is() {
+        let mut film = Film::new(0.0);
+        for shift in 0..2 {
+            assert!(!film.before(&scene(shift)));
+            assert!(film.seen.held().is_none() && film.seen.follows().is_none());
+        }
     }
 
     #[test]
     fn a_forgotten_film_begins_anew() {
-        let mut film = Steadiness::default();
-        film.set(0.5);
+        let mut film = Film::new(0.5);
         film.before(&scene(0));
         film.after(&mut frame(|_, _| 10));
-        film.reset();
-        assert!(film.before(&scene(0)).1.is_none());
+        film.watcher.reset();
+        assert!(!film.before(&scene(0)));
     }
 
     #[test]
     fn edges_of_the_source_are_lent_and_its_noise_is_not() {
         let mut state = 1u32;
         let mut shown = |edge: u8, noise: u32| {
-            let mut film = Steadiness::default();
-            film.set(0.5);
+            let mut film = Film::new(0.5);
             let mut painting = Frame::default();
             for _ in 0..10 {
                 let source = frame(|x, _| {
@@ -254,8 +361,7 @@ mod tests {
     #[test]
     fn what_stands_still_is_not_sharpened_without_end() {
         for amount in [0.5, 1.0] {
-            let mut film = Steadiness::default();
-            film.set(amount);
+            let mut film = Film::new(amount);
             let scene = frame(|_, _| 90);
             let board = frame(|x, y| if (x + y) % 2 == 0 { 78 } else { 178 });
             let [mut painting, mut before] = [board.clone(), board.clone()];

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use clips::{convert, copy, fast, frames, has_ffmpeg, number, probe};
+use clips::{convert, copy, fast, frames, has_ffmpeg, number, probe, watch_nothing};
 use common::data;
 use repaint::media::decode::Decoder;
 use repaint::media::encode::{EncodeSettings, Encoder, Ending};
@@ -222,9 +222,16 @@ fn stopping_in_the_middle_leaves_a_playable_file() -> Result<()> {
     let info = decoder.info().clone();
     let mut encoder = Encoder::create(&output, Existing::Keep, &info, &fast(), Some(&input))?;
     let stop = AtomicBool::new(false);
-    let report = pipeline::run(&mut decoder, copy, &mut encoder, &stop, |frames| {
-        stop.store(frames >= 100, Ordering::Relaxed);
-    })?;
+    let report = pipeline::run(
+        &mut decoder,
+        watch_nothing,
+        copy,
+        &mut encoder,
+        &stop,
+        |frames| {
+            stop.store(frames >= 100, Ordering::Relaxed);
+        },
+    )?;
     assert!(report.stopped && report.frames < 150, "{report:?}");
     assert!(!output.exists(), "the name appears when the file is whole");
     encoder.finish(Ending::Cut)?;

@@ -318,7 +318,14 @@ fn other_encoders_work_by_name() -> Result<()> {
         let mut encoder =
             Encoder::create(&output, Existing::Keep, &info, &settings, Some(&source))?;
         let stop = std::sync::atomic::AtomicBool::new(false);
-        repaint::pipeline::run(&mut decoder, clips::copy, &mut encoder, &stop, |_| {})?;
+        repaint::pipeline::run(
+            &mut decoder,
+            clips::watch_nothing,
+            clips::copy,
+            &mut encoder,
+            &stop,
+            |_| {},
+        )?;
         encoder.finish(Ending::Whole(decoder.end()))?;
         let found = frames(&output)?;
         assert_eq!(found.len(), 4, "{codec}");

@@ -14,6 +14,7 @@ use anyhow::{Result, ensure};
 use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
 use crate::model::Model;
+use crate::steady::Seen;
 
 /// An engine that paints frames with a loaded model.
 pub trait Backend: Send {
@@ -40,6 +41,13 @@ pub trait Backend: Send {
         input: &Frame,
         output: &mut Frame,
     ) -> Result<()>;
+
+    /// Paints the frame of a film that was `seen`, which is steadied, and steadies the painting as a
+    /// [`Steadier`](crate::steady::Steadier) does, which remembers the one before. Returns false, and
+    /// paints nothing, where the engine leaves all this to its user.
+    fn stylize_seen(&mut self, _seen: &Seen, _output: &mut Frame) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Paints `input` as a still, or as the first frame of a film.
     fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
 use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
+use crate::steady::Watcher;
 
 /// Time between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +31,6 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
-    painter.set_steadiness(args.film.steady);
     let hwaccel = match (args.hwaccel, painter.device()) {
         (HwaccelArg::Auto, Device::Cuda) | (HwaccelArg::Cuda, _) => Hwaccel::Cuda,
         _ => Hwaccel::None,
@@ -62,9 +62,12 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
     let mut progress = Progress::new(&info);
+    let painted = args.paint.strength > 0.0;
+    let mut watcher = Watcher::new(if painted { args.film.steady } else { 0.0 });
     let report = pipeline::run(
         &mut decoder,
-        |input, output| painter.paint(input, output),
+        |frame, seen| watcher.look(frame, seen),
+        |frame, seen, painting| painter.paint_seen(frame, seen, painting),
         &mut encoder,
         stop,
         |frames| progress.show(frames),

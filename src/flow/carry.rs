@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::search::Field;
+use super::{LIMIT, Motion};
 use crate::frame::{Carried, Frame};
 
 /// Pixels in a row that move as one.
@@ -71,26 +71,23 @@ struct Band {
 }
 
 impl Carrier {
-    /// Fills `carried` with `painting` moved along `field`, whose cells have `size` pixels along a
-    /// side. Valid is what comes from inside the picture with an error of less than `limit`. The
-    /// work is shared among the threads of the current pool.
-    pub fn run(
-        &mut self,
-        painting: &Frame,
-        field: &Field,
-        size: usize,
-        limit: f32,
-        carried: &mut Carried,
-    ) {
-        let width = painting.width;
+    /// Fills `carried` with `painting`, that of the frame before, moved along `motion`, which is that of
+    /// frames of its size. Valid is what comes from inside the picture with an error of less than
+    /// [`LIMIT`]. The work is shared among the threads of the current pool.
+    pub fn run(&mut self, painting: &Frame, motion: &Motion, carried: &mut Carried) {
+        let (width, height) = (painting.width, painting.height);
+        let cells = motion.cells;
+        (carried.width, carried.height) = (width, height);
+        carried.pixels.resize(width * height * 3, 0);
+        carried.valid.resize(width * height, 0);
         let starts = (0..width).step_by(RUN);
         self.runs.clear();
         self.runs.extend(
-            starts.map(|x| [x + RUN / 2, x + RUN].map(|x| Spot::new(x, size, field.width))),
+            starts.map(|x| [x + RUN / 2, x + RUN].map(|x| Spot::new(x, cells.side, cells.width))),
         );
-        let bands = painting.height.div_ceil(BAND);
+        let bands = height.div_ceil(BAND);
         self.bands.resize_with(bands, Band::default);
-        let limit = (limit * ONE as f32) as i32;
+        let limit = (LIMIT * ONE as f32) as i32;
         let pixels = carried.pixels.par_chunks_mut(BAND * 3 * width);
         let valid = carried.valid.par_chunks_mut(BAND * width);
         let runs = &self.runs;
@@ -99,15 +96,16 @@ impl Carrier {
             .zip(pixels.zip(valid))
             .for_each(|((i, band), (pixels, valid))| {
                 for line in [&mut band.across, &mut band.down, &mut band.error] {
-                    line.resize(field.width, 0);
+                    line.resize(cells.width, 0);
                 }
                 let pixels = pixels.chunks_mut(ROWS * 3 * width);
                 let valid = valid.chunks_mut(ROWS * width);
                 for (y, rows) in (i * BAND..).step_by(ROWS).zip(pixels.zip(valid)) {
-                    let place = Spot::new(y + ROWS / 2, size, field.height);
-                    mix(&field.across, place, size as f32, &mut band.across);
-                    mix(&field.down, place, size as f32, &mut band.down);
-                    mix(&field.error, place, 1.0, &mut band.error);
+                    let place = Spot::new(y + ROWS / 2, cells.side, cells.height);
+                    let side = cells.side as f32;
+                    mix(&motion.across, place, side, &mut band.across);
+                    mix(&motion.down, place, side, &mut band.down);
+                    mix(&motion.error, place, 1.0, &mut band.error);
                     band.carry(painting, runs, y, limit, rows);
                 }
             });

@@ -1,6 +1,7 @@
 //! Motions that are known exactly: pictures are drawn from a formula, wherever they went.
 
 use super::*;
+use crate::frame::Carried;
 
 /// An endless picture like natural ones: the finer a detail (waves of 200 to 6 pixels), the fainter.
 fn texture(x: f32, y: f32, channel: usize) -> f32 {
@@ -36,15 +37,21 @@ fn still(x: f32, y: f32) -> (f32, f32) {
     (x, y)
 }
 
-/// The tracker after a picture and the same one moved, with what it said.
-fn track(first: &Frame, second: &Frame) -> (Tracker, bool) {
-    let mut tracker = Tracker::default();
+/// The motion from a picture to another, where they follow each other.
+fn track(first: &Frame, second: &Frame) -> Option<Motion> {
+    let (mut tracker, mut motion) = (Tracker::default(), Motion::default());
     assert!(
-        !tracker.advance(first),
+        !tracker.advance(first, &mut motion),
         "nothing comes before the first frame"
     );
-    let tracked = tracker.advance(second);
-    (tracker, tracked)
+    tracker.advance(second, &mut motion).then_some(motion)
+}
+
+/// `painting` moved along `motion`.
+fn carry(painting: &Frame, motion: &Motion) -> Carried {
+    let mut carried = Carried::default();
+    Carrier::default().run(painting, motion, &mut carried);
+    carried
 }
 
 /// Mean distance in pixels of the motion found from the real one, `margin` pixels from the rim on.
@@ -53,17 +60,16 @@ fn miss(
     margin: f32,
     place: impl Fn(f32, f32) -> (f32, f32),
 ) -> f32 {
-    let (tracker, tracked) = track(&draw(width, height, still), &draw(width, height, &place));
-    assert!(tracked);
-    let (field, cell) = (&tracker.fields[0], tracker.factor as f32);
+    let motion = track(&draw(width, height, still), &draw(width, height, &place)).unwrap();
+    let (cells, side) = (motion.cells, motion.cells.side as f32);
     let (mut sum, mut count) = (0.0, 0.0);
-    for i in 0..field.across.len() {
-        let x = ((i % field.width) as f32 + 0.5) * cell - 0.5;
-        let y = ((i / field.width) as f32 + 0.5) * cell - 0.5;
+    for i in 0..cells.width * cells.height {
+        let x = ((i % cells.width) as f32 + 0.5) * side - 0.5;
+        let y = ((i / cells.width) as f32 + 0.5) * side - 0.5;
         let (real_x, real_y) = place(x, y);
         let inside = |at: f32, length: usize| at > margin && at < length as f32 - margin;
         if inside(x, width) && inside(y, height) {
-            let found = (field.across[i] * cell + x, field.down[i] * cell + y);
+            let found = (motion.across[i] * side + x, motion.down[i] * side + y);
             sum += (found.0 - real_x).hypot(found.1 - real_y);
             count += 1.0;
         }
@@ -94,11 +100,10 @@ fn a_picture_without_detail_does_not_move() {
     for value in [0, 127, 255] {
         let mut frame = Frame::new(163, 91);
         frame.pixels.fill(value);
-        let (tracker, tracked) = track(&frame, &frame);
-        assert!(tracked);
-        let field = &tracker.fields[0];
-        assert!(field.across.iter().chain(&field.down).all(|&v| v == 0.0));
-        assert!(field.error.iter().all(|&v| v == 0.0));
+        let motion = track(&frame, &frame).unwrap();
+        let Motion { across, down, .. } = &motion;
+        assert!(across.iter().chain(down).all(|&v| v == 0.0));
+        assert!(motion.error.iter().all(|&v| v == 0.0));
     }
 }
 
@@ -117,17 +122,16 @@ fn every_size_works_and_a_still_picture_stays_what_it_is() {
     ];
     for (width, height) in sizes {
         let frame = draw(width, height, still);
-        let (mut tracker, tracked) = track(&frame, &frame);
-        assert!(tracked, "{width}x{height}");
-        let mut carried = Carried::default();
-        tracker.carry(&frame, &mut carried);
+        let motion = track(&frame, &frame).unwrap();
+        let cells = Cells::of(width, height);
+        assert_eq!(motion.cells, cells);
+        assert_eq!(motion.across.len(), cells.width * cells.height);
+        let carried = carry(&frame, &motion);
         assert_eq!((carried.width, carried.height), (width, height));
         assert!(carried.pixels == frame.pixels, "{width}x{height}");
         assert!(carried.valid.iter().all(|&v| v == 255), "{width}x{height}");
     }
-    let (mut tracker, tracked) = track(&Frame::new(0, 0), &Frame::new(0, 0));
-    assert!(!tracked);
-    tracker.carry(&Frame::new(0, 0), &mut Carried::default());
+    assert!(track(&Frame::new(0, 0), &Frame::new(0, 0)).is_none());
 }
 
 #[test]
@@ -135,10 +139,7 @@ fn a_carried_picture_is_the_moved_picture_and_what_comes_from_outside_is_invalid
     let (width, height) = (323, 241);
     let place = |x: f32, y: f32| (x + 10.6, y - 6.3);
     let (first, second) = (draw(width, height, still), draw(width, height, place));
-    let (mut tracker, tracked) = track(&first, &second);
-    assert!(tracked);
-    let mut carried = Carried::default();
-    tracker.carry(&first, &mut carried);
+    let carried = carry(&first, &track(&first, &second).unwrap());
     let (mut sum, mut count) = (0.0, 0);
     for i in 0..width * height {
         let (x, y) = place((i % width) as f32, (i / width) as f32);
@@ -170,10 +171,7 @@ fn what_was_covered_is_invalid() {
             });
         }
     }
-    let (mut tracker, tracked) = track(&covered, &free);
-    assert!(tracked);
-    let mut carried = Carried::default();
-    tracker.carry(&covered, &mut carried);
+    let carried = carry(&covered, &track(&covered, &free).unwrap());
     let invalid = carried.valid.iter().filter(|&&v| v == 0).count();
     assert!((4000..9000).contains(&invalid), "{invalid} of 6400");
     assert_eq!(carried.valid[120 * 320 + 140], 0);
@@ -184,51 +182,41 @@ fn what_was_covered_is_invalid() {
 fn cuts_are_seen_but_pans_noise_and_flicker_are_not() {
     let first = draw(320, 240, still);
     let other = draw(320, 240, |x, y| (y * 0.7 + 1000.0, 500.0 - x * 0.6));
-    let (mut tracker, tracked) = track(&first, &other);
-    assert!(!tracked, "a cut");
-    let mut carried = Carried::default();
-    tracker.carry(&first, &mut carried);
-    assert!(carried.valid.iter().all(|&v| v == 0));
-    assert!(tracker.advance(&other), "the frame after a cut");
+    let (mut tracker, mut motion) = (Tracker::default(), Motion::default());
+    let found = [&first, &other, &other].map(|frame| tracker.advance(frame, &mut motion));
+    assert_eq!(found, [false, false, true], "a cut is one frame long");
 
-    assert!(
-        track(&first, &draw(320, 240, |x, y| (x + 18.0, y + 5.0))).1,
-        "a pan"
-    );
+    let pan = draw(320, 240, |x, y| (x + 18.0, y + 5.0));
+    assert!(track(&first, &pan).is_some(), "a pan");
     let mut noisy = first.clone();
     let mut state = 1u32;
     for value in &mut noisy.pixels {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *value = value.saturating_add_signed((state >> 27) as i8 - 16);
     }
-    assert!(track(&first, &noisy).1, "noise");
+    assert!(track(&first, &noisy).is_some(), "noise");
     let mut brighter = first.clone();
     brighter
         .pixels
         .iter_mut()
         .for_each(|v| *v = v.saturating_add(6));
-    assert!(track(&first, &brighter).1, "flicker");
+    assert!(track(&first, &brighter).is_some(), "flicker");
 }
 
 #[test]
 fn the_result_follows_from_the_last_two_frames_alone() {
     let frames = [0.0, 2.5, 7.0].map(|shift| draw(200, 150, |x, y| (x + shift, y)));
     let run = |tracker: &mut Tracker| {
-        let mut carried = Carried::default();
-        assert!(!tracker.advance(&frames[1]));
-        assert!(tracker.advance(&frames[2]));
-        tracker.carry(&frames[1], &mut carried);
-        carried
+        let mut motion = Motion::default();
+        assert!(!tracker.advance(&frames[1], &mut motion));
+        assert!(tracker.advance(&frames[2], &mut motion));
+        carry(&frames[1], &motion)
     };
     let fresh = run(&mut Tracker::default());
-    let mut used = Tracker::default();
-    used.advance(&draw(333, 50, still));
-    assert!(!used.advance(&frames[0]), "another size");
-    used.advance(&frames[1]);
+    let (mut used, mut motion) = (Tracker::default(), Motion::default());
+    used.advance(&draw(333, 50, still), &mut motion);
+    assert!(!used.advance(&frames[0], &mut motion), "another size");
+    used.advance(&frames[1], &mut motion);
     used.reset();
     assert_eq!(run(&mut used), fresh);
-
-    let mut carried = Carried::default();
-    used.carry(&draw(100, 80, still), &mut carried);
-    assert!(carried.valid.iter().all(|&v| v == 0), "another size");
 }

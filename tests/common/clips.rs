@@ -21,8 +21,11 @@ pub fn fast() -> EncodeSettings {
     }
 }
 
+/// Finds out nothing about a frame.
+pub fn watch_nothing(_frame: &Frame, _seen: &mut ()) {}
+
 /// A painter that leaves frames as they are.
-pub fn copy(input: &Frame, output: &mut Frame) -> Result<()> {
+pub fn copy(input: &Frame, _seen: &(), output: &mut Frame) -> Result<()> {
     output.shape_like(input);
     output.pixels.copy_from_slice(&input.pixels);
     Ok(())
@@ -36,7 +39,14 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
     let info = decoder.info().clone();
     let mut encoder = Encoder::create(output, Existing::Keep, &info, &settings, Some(input))?;
     let stop = AtomicBool::new(false);
-    let report = pipeline::run(&mut decoder, copy, &mut encoder, &stop, |_| {})?;
+    let report = pipeline::run(
+        &mut decoder,
+        watch_nothing,
+        copy,
+        &mut encoder,
+        &stop,
+        |_| {},
+    )?;
     let mut remarks = encoder.remarks().to_vec();
     remarks.extend(decoder.remarks());
     encoder.finish(Ending::Whole(decoder.end()))?;
