@@ -93,11 +93,9 @@ impl Painter {
         }
         match seen.held() {
             None => self.backend.stylize(input, output)?,
-            Some(_) if self.backend.stylize_seen(seen, output)? => {}
             Some(held) => {
-                let last = self.steadier.before(seen);
-                self.backend.stylize_after(last, held, output)?;
-                self.steadier.after(seen, output);
+                let steadier = &mut self.steadier;
+                self.backend.stylize_next(seen, held, steadier, output)?;
             }
         }
         if self.keep_colors {

@@ -8,17 +8,18 @@ use repaint::backend::Backend;
 use repaint::backend::check::difference;
 use repaint::backend::cpu::Cpu;
 use repaint::backend::cuda::Weights;
-use repaint::backend::cuda::program::{Arguments, Launch, Program, center};
+use repaint::backend::cuda::program::{Arguments, Launch, Program, center, tell};
 use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
 use repaint::network::Network;
+use repaint::steady::{Seen, Steadier, Watcher};
 
 /// A launch for the emulator.
 fn describe(launch: &Launch) -> emulator::Launch<'_> {
     let a = &launch.arguments;
     let places = [
-        a.frame, a.center, a.carried, a.valid, a.painted, a.source, a.scales, a.skip, a.keep,
-        a.weights, a.octets, a.affine, a.output, a.partials,
+        a.frame, a.center, a.carried, a.valid, a.painted, a.told, a.kept, a.source, a.scales,
+        a.skip, a.keep, a.weights, a.octets, a.affine, a.output, a.partials,
     ];
     let sizes = [
         a.frame_width,
@@ -41,6 +42,9 @@ fn describe(launch: &Launch) -> emulator::Launch<'_> {
         a.phases,
         a.tile_rows,
         a.tile_columns,
+        a.cells_x,
+        a.cells_y,
+        a.cell_side,
     ];
     let places = places.iter().flat_map(|place| place.to_le_bytes());
     let sizes = sizes.iter().flat_map(|size| size.to_le_bytes());
@@ -63,14 +67,12 @@ fn emulate(model: &Model, last: Option<&Carried>, input: &Frame, backwards: bool
     arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
     arena[program.frame.clone()].copy_from_slice(&input.pixels);
     arena[program.center.clone()].copy_from_slice(&center(input));
-    if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
-        match last {
-            Some(last) => {
-                arena[carried.clone()].copy_from_slice(&last.pixels);
-                arena[valid.clone()].copy_from_slice(&last.valid);
-            }
-            None => arena[valid.clone()].fill(0),
+    match last {
+        Some(last) => {
+            arena[program.carried.clone()].copy_from_slice(&last.pixels);
+            arena[program.valid.clone()].copy_from_slice(&last.valid);
         }
+        None => arena[program.valid.clone()].fill(0),
     }
     let launches: Vec<_> = program.launches.iter().map(describe).collect();
     let done = emulator::run("src/backend/cuda", &arena, &launches, backwards);
@@ -219,6 +221,101 @@ fn the_trained_styles_paint_as_on_the_cpu() {
     }
 }
 
+/// A film of `frames` frames: a picture that moves to the left, with something still before it.
+fn film((width, height): (usize, usize), frames: usize) -> Vec<Frame> {
+    let scene = picture(width + 4 * frames, height, 1);
+    let still = picture(width, height, 9);
+    let frame = |index: usize| {
+        let mut frame = Frame::new(width, height);
+        frame.index = index as u64;
+        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (i % width, i / width);
+            let before = x > width / 3 && x < width / 2 && y > height / 4;
+            let (from, at) = match before {
+                true => (&still, i),
+                false => (&scene, y * scene.width + x + 3 * index),
+            };
+            pixel.copy_from_slice(&from.pixels[3 * at..][..3]);
+        }
+        frame
+    };
+    (0..frames).map(frame).collect()
+}
+
+#[test]
+fn a_film_is_steadied_bit_for_bit_as_on_the_cpu() {
+    let model = Model::random(Network::new([8, 16, 32]), 12).unwrap();
+    let weights = Weights::pack(&model).unwrap();
+    let sizes = [(161, 97), (96, 130), (640, 21), (3, 2), (1, 1), (2, 40)];
+    let mut stayed = 0;
+    for size in sizes {
+        let program = Program::new(&weights, size).unwrap();
+        let mut arena = vec![0xa5; program.arena];
+        let launches = [&program.carry, &program.keep].map(describe);
+        let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
+        let (mut steadier, mut told) = (Steadier::default(), Vec::new());
+        for frame in film(size, 4) {
+            watcher.look(&frame, &mut seen);
+            let mut painting = picture(size.0, size.1, 20 + frame.index as usize);
+            arena[program.painted.clone()].copy_from_slice(&painting.pixels);
+            let held = &seen.held().unwrap().pixels;
+            arena[program.frame.clone()].copy_from_slice(held);
+            tell(seen.follows(), &mut told);
+            arena[program.told.start..][..told.len()].copy_from_slice(&told);
+            arena = emulator::run("src/backend/cuda", &arena, &launches, false);
+
+            let valid = &arena[program.valid.clone()];
+            match steadier.before(&seen) {
+                Some(carried) => {
+                    assert!(arena[program.carried.clone()] == carried.pixels, "{size:?}");
+                    assert!(valid == carried.valid, "{size:?}");
+                    stayed += valid.iter().filter(|&&valid| valid != 0).count();
+                }
+                None => assert!(valid.iter().all(|&valid| valid == 0), "{size:?}"),
+            }
+            steadier.after(&seen, &mut painting);
+            let kept = &arena[program.kept.clone()];
+            assert!(kept == painting.pixels, "{size:?}, frame {}", frame.index);
+        }
+    }
+    assert!(stayed > 60_000, "{stayed} pixels were carried");
+}
+
+#[test]
+fn a_film_is_painted_as_on_the_cpu() {
+    let size = (96, 64);
+    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 13).unwrap();
+    let mut engine = Cpu::new(None, None).unwrap();
+    engine.load(&model).unwrap();
+    let weights = Weights::pack(&model).unwrap();
+    let program = Program::new(&weights, size).unwrap();
+    let mut arena = vec![0xff; program.arena];
+    arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
+    let launches = [&program.carry].into_iter().chain(&program.launches);
+    let launches: Vec<_> = launches.chain([&program.keep]).map(describe).collect();
+    let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
+    let (mut steadier, mut told) = (Steadier::default(), Vec::new());
+    for frame in film(size, 3) {
+        watcher.look(&frame, &mut seen);
+        assert_eq!(seen.follows().is_some(), frame.index > 0);
+        let held = seen.held().unwrap();
+        arena[program.frame.clone()].copy_from_slice(&held.pixels);
+        arena[program.center.clone()].copy_from_slice(&center(held));
+        tell(seen.follows(), &mut told);
+        arena[program.told.start..][..told.len()].copy_from_slice(&told);
+        arena = emulator::run("src/backend/cuda", &arena, &launches, false);
+
+        let [mut cpu, mut gpu] = [Frame::default(), Frame::default()];
+        let painted = engine.stylize_next(&seen, held, &mut steadier, &mut cpu);
+        painted.unwrap();
+        gpu.shape_like(&cpu);
+        gpu.pixels.copy_from_slice(&arena[program.kept.clone()]);
+        let found = difference(&gpu, &cpu);
+        println!("frame {}: {found}/255", frame.index);
+        assert!(found <= 3, "frame {}: {found}/255", frame.index);
+    }
+}
+
 #[test]
 fn the_order_of_threads_does_not_matter() {
     let model = Model::random(Network::new([8, 16, 32]).with_memory(), 8).unwrap();
@@ -286,6 +383,26 @@ fn a_card_paints_as_the_cpu_does() {
                     engine.stylize_after(last, &input, &mut painted).unwrap();
                     let found = difference(&painted, &paint(&model, last, &input));
                     assert!(found <= 2, "{network:?} at {width}x{height}: {found}/255");
+                }
+                let mut cpu = Cpu::new(None, None).unwrap();
+                cpu.load(&model).unwrap();
+                let [mut found, mut expected] = [Frame::default(), Frame::default()];
+                let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
+                let (mut steadier, mut unused) = (Steadier::default(), Steadier::default());
+                for frame in film((width, height), 4) {
+                    watcher.look(&frame, &mut seen);
+                    let held = seen.held().unwrap();
+                    engine
+                        .stylize_next(&seen, held, &mut unused, &mut found)
+                        .unwrap();
+                    cpu.stylize_next(&seen, held, &mut steadier, &mut expected)
+                        .unwrap();
+                    let found = difference(&found, &expected);
+                    let frame = frame.index;
+                    assert!(
+                        found <= 6,
+                        "{network:?} at {width}x{height}, {frame}: {found}/255"
+                    );
                 }
             }
         }

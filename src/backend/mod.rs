@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
 use crate::model::Model;
-use crate::steady::Seen;
+use crate::steady::{Seen, Steadier};
 
 /// An engine that paints frames with a loaded model.
 pub trait Backend: Send {
@@ -42,11 +42,19 @@ pub trait Backend: Send {
         output: &mut Frame,
     ) -> Result<()>;
 
-    /// Paints the frame of a film that was `seen`, which is steadied, and steadies the painting as a
-    /// [`Steadier`](crate::steady::Steadier) does, which remembers the one before. Returns false, and
-    /// paints nothing, where the engine leaves all this to its user.
-    fn stylize_seen(&mut self, _seen: &Seen, _output: &mut Frame) -> Result<bool> {
-        Ok(false)
+    /// Paints the next frame of a film, the `held` of what was `seen` of it, and steadies the painting.
+    /// `steadier` does that, the same one for all frames, unless the engine does as it does by itself.
+    fn stylize_next(
+        &mut self,
+        seen: &Seen,
+        held: &Frame,
+        steadier: &mut Steadier,
+        output: &mut Frame,
+    ) -> Result<()> {
+        let last = steadier.before(seen);
+        self.stylize_after(last, held, output)?;
+        steadier.after(seen, output);
+        Ok(())
     }
 
     /// Paints `input` as a still, or as the first frame of a film.
@@ -193,8 +201,49 @@ mod tests {
             ) -> Result<()> {
                 self.0.stylize_after(last, input, output)?;
                 let value = &mut output.pixels[4321];
-                *value = value.wrapping_add(self.1);
+                *value = if *value < 128 {
+                    *value + self.1
+                } else {
+                    *value - self.1
+                };
                 Ok(())
+            }
+        }
+
+        /// Forgets what it painted last.
+        struct Forgetful(cpu::Cpu);
+
+        impl Backend for Forgetful {
+            fn name(&self) -> &str {
+                "forgetful"
+            }
+
+            fn load(&mut self, model: &Model) -> Result<()> {
+                self.0.load(model)
+            }
+
+            fn has_memory(&self) -> bool {
+                self.0.has_memory()
+            }
+
+            fn stylize_after(
+                &mut self,
+                last: Option<&Carried>,
+                input: &Frame,
+                output: &mut Frame,
+            ) -> Result<()> {
+                self.0.stylize_after(last, input, output)
+            }
+
+            fn stylize_next(
+                &mut self,
+                seen: &Seen,
+                held: &Frame,
+                _steadier: &mut Steadier,
+                output: &mut Frame,
+            ) -> Result<()> {
+                let mut steadier = Steadier::default();
+                self.0.stylize_next(seen, held, &mut steadier, output)
             }
         }
 
@@ -202,5 +251,7 @@ mod tests {
         check::ensure_paints_alike(&mut Other(cpu(), 1), &mut cpu()).unwrap();
         let error = check::ensure_paints_alike(&mut Other(cpu(), 90), &mut cpu()).unwrap_err();
         assert!(error.to_string().contains("90"), "{error}");
+        let error = check::ensure_paints_alike(&mut Forgetful(cpu()), &mut cpu()).unwrap_err();
+        assert!(error.to_string().contains("`forgetful`"), "{error}");
     }
 }

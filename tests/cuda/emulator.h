@@ -272,6 +272,11 @@ inline unsigned pack(float low, float high) {
     return emulator::to_half(low) | static_cast<unsigned>(emulator::to_half(high)) << 16;
 }
 
+inline int round_sum(float a, float b, float c, float d, float most) {
+    const float sum = a * b + c * d;
+    return static_cast<int>(std::nearbyint(std::fmin(std::fmax(sum, -most), most)));
+}
+
 inline float as_float(unsigned bits) {
     float value;
     std::memcpy(&value, &bits, sizeof value);

@@ -18,10 +18,11 @@ use cudarc::nvrtc::Ptx;
 use rayon::prelude::*;
 
 use super::Weights;
-use super::program::{Arguments, Launch, Program, center};
+use super::program::{Arguments, Launch, Program, center, tell};
 use crate::backend::{Backend, Device, ensure_fits};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
+use crate::steady::{Seen, Steadier};
 
 /// `kernels.cu` for the cards of today, and as PTX for those to come; `build.rs` compiles it.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -54,10 +55,22 @@ pub struct Cuda {
 struct Ready {
     size: (usize, usize),
     on_card: OnCard,
-    graph: Graph,
-    /// Memory that the bus reads and writes: frame, carried painting and which of it is valid; the
-    /// painting takes the place of the frame.
-    host: PinnedHostSlice<u8>,
+    still: Graph,
+    /// Captured for the first frame of a film.
+    film: Option<Graph>,
+    /// Whether the frame painted last was one of a film: its painting is still on the card.
+    in_film: bool,
+    bus: Bus,
+    told: Vec<u8>,
+}
+
+/// The host's end of the bus: memory for what goes to the card, one after the other; the painting takes
+/// the place of the frame on its way back.
+struct Bus {
+    stream: Arc<CudaStream>,
+    memory: PinnedHostSlice<u8>,
+    /// Bytes of the memory that are on their way.
+    sent: usize,
 }
 
 /// A program with its memory and kernels.
@@ -117,7 +130,7 @@ impl Cuda {
     pub fn replay(&mut self) -> Result<Duration> {
         let ready = self.ready.as_ref().context("no frame was painted")?;
         let start = self.mark()?;
-        ready.graph.0.launch()?;
+        ready.still.0.launch()?;
         between(&start, &self.mark()?)
     }
 
@@ -143,11 +156,32 @@ impl Cuda {
             .record_event(Some(EventFlags::CU_EVENT_DEFAULT))?)
     }
 
+    /// Paints with the program for frames of the size of `input`.
+    fn with_ready(
+        &mut self,
+        input: &Frame,
+        paint: impl FnOnce(&Arc<CudaStream>, &mut Ready) -> Result<()>,
+    ) -> Result<()> {
+        let weights = self.weights.as_ref().context("no model is loaded")?;
+        let size = (input.width, input.height);
+        let mut ready = match self.ready.take() {
+            Some(ready) if ready.size == size => ready,
+            other => {
+                drop(other); // its memory may be needed
+                self.prepare(weights, size)?
+            }
+        };
+        let painted = paint(&self.stream, &mut ready);
+        self.ready = Some(ready);
+        painted.with_context(|| format!("the {} failed", self.card))
+    }
+
     /// Brings a program for frames of `size` to the GPU.
     fn prepare(&self, weights: &Weights, size: (usize, usize)) -> Result<Ready> {
         let program = Program::new(weights, size)?;
         let mut functions = BTreeMap::new();
-        for launch in &program.launches {
+        let film = [&program.carry, &program.keep];
+        for launch in program.launches.iter().chain(film) {
             if !functions.contains_key(&launch.kernel) {
                 functions.insert(launch.kernel.clone(), self.function(launch)?);
             }
@@ -169,9 +203,11 @@ impl Cuda {
         // the rest by the launches in their order.
         let mut arena = unsafe { self.stream.alloc::<u8>(program.arena) }?;
         self.stream.memcpy_htod(weights.bytes(), &mut arena)?;
-        let bytes = host_places(&program).last().map_or(0, |place| place.end);
-        // SAFETY: every byte is written before it is read; `paint` fills a band, then sends it.
-        let host = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
+        let Program { frame, center, .. } = &program;
+        let still = program.carried.len() + program.valid.len();
+        let bytes = frame.len() + center.len() + still.max(program.told.len());
+        // SAFETY: every byte is written before it is read; `Bus::send` fills a band, then sends it.
+        let memory = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
         self.stream.synchronize()?;
 
         let on_card = OnCard {
@@ -179,17 +215,18 @@ impl Cuda {
             functions,
             arena,
         };
-        let mode = CaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode)?;
-        let mut launches = on_card.program.launches.iter();
-        let started = launches.try_for_each(|launch| on_card.start(&self.stream, launch));
-        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
-        started?;
         Ok(Ready {
             size,
+            still: on_card.capture(&self.stream, on_card.program.launches.iter())?,
+            film: None,
+            in_film: false,
             on_card,
-            graph: Graph(graph?.context("the GPU captured nothing")?),
-            host,
+            bus: Bus {
+                stream: self.stream.clone(),
+                memory,
+                sent: 0,
+            },
+            told: Vec::new(),
         })
     }
 
@@ -212,6 +249,19 @@ impl Cuda {
 }
 
 impl OnCard {
+    /// A graph of `launches`, one after the other.
+    fn capture<'a>(
+        &self,
+        stream: &Arc<CudaStream>,
+        mut launches: impl Iterator<Item = &'a Launch>,
+    ) -> Result<Graph> {
+        stream.begin_capture(CaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        let started = launches.try_for_each(|launch| self.start(stream, launch));
+        let graph = stream.end_capture(CUgraphInstantiate_flags(0));
+        started?;
+        Ok(Graph(graph?.context("the GPU captured nothing")?))
+    }
+
     fn start(&self, stream: &Arc<CudaStream>, launch: &Launch) -> Result<()> {
         let (arena, _) = self.arena.device_ptr(stream);
         let function = &self.functions[&launch.kernel];
@@ -230,54 +280,119 @@ impl OnCard {
     }
 }
 
+impl Bus {
+    /// Begins anew: what was sent before has arrived.
+    fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Sends `bytes`, or 0s, to `place` of the arena.
+    fn send(
+        &mut self,
+        bytes: Option<&[u8]>,
+        arena: &mut CudaSlice<u8>,
+        place: &Range<usize>,
+    ) -> Result<()> {
+        let start = self.sent;
+        self.sent += place.len();
+        let host = &mut self.memory.as_mut_slice()?[start..self.sent];
+        let mut to = arena.slice_mut(place.clone());
+        for (band, host) in host.chunks_mut(BAND).enumerate() {
+            let range = band * BAND..band * BAND + host.len();
+            match bytes {
+                Some(bytes) => copy(&bytes[range.clone()], host),
+                None => host.fill(0),
+            }
+            self.stream.memcpy_htod(host, &mut to.slice_mut(range))?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what is at `place` of the arena.
+    fn fetch(
+        &mut self,
+        arena: &CudaSlice<u8>,
+        place: &Range<usize>,
+        pixels: &mut [u8],
+    ) -> Result<()> {
+        let from = arena.slice(place.clone());
+        let host = &mut self.memory.as_mut_slice()?[..place.len()];
+        let mut arrived = Vec::new();
+        for (band, host) in host.chunks_mut(BAND).enumerate() {
+            let range = band * BAND..band * BAND + host.len();
+            self.stream.memcpy_dtoh(&from.slice(range), host)?;
+            arrived.push(self.stream.record_event(None)?);
+        }
+        let bands = host.chunks(BAND).zip(pixels.chunks_mut(BAND));
+        for ((host, pixels), arrived) in bands.zip(arrived) {
+            arrived.synchronize()?;
+            copy(host, pixels);
+        }
+        Ok(())
+    }
+}
+
 impl Ready {
     /// Sends the frame and what is carried, runs the graph, fetches the painting.
     fn paint(
         &mut self,
-        stream: &Arc<CudaStream>,
+        memory: bool,
         last: Option<&Carried>,
         input: &Frame,
         output: &mut Frame,
     ) -> Result<()> {
+        self.in_film = false;
+        self.send_frame(input)?;
         let OnCard { program, arena, .. } = &mut self.on_card;
-        let places = host_places(program);
-        let host = self.host.as_mut_slice()?;
-        let mut send = |bytes: Option<&[u8]>, place: &Range<usize>, to: &Range<usize>| {
-            let mut to = arena.slice_mut(to.clone());
-            for (band, host) in host[place.clone()].chunks_mut(BAND).enumerate() {
-                let range = band * BAND..band * BAND + host.len();
-                match bytes {
-                    Some(bytes) => copy(&bytes[range.clone()], host),
-                    None => host.fill(0),
-                }
-                stream.memcpy_htod(host, &mut to.slice_mut(range))?;
-            }
-            Ok::<_, anyhow::Error>(())
-        };
-        send(Some(&input.pixels), &places[0], &program.frame)?;
-        send(Some(&center(input)), &places[1], &program.center)?;
-        if let (Some(carried), Some(valid)) = (&program.carried, &program.valid) {
+        if memory {
             if let Some(last) = last {
-                send(Some(&last.pixels), &places[2], carried)?;
+                self.bus.send(Some(&last.pixels), arena, &program.carried)?;
             }
-            send(last.map(|last| &last.valid[..]), &places[3], valid)?;
+            let valid = last.map(|last| &last.valid[..]);
+            self.bus.send(valid, arena, &program.valid)?;
         }
-        self.graph.0.launch()?;
-
-        let painted = arena.slice(program.painted.clone());
-        let bands = || host_bands(&places[0]);
-        let mut arrived = Vec::new();
-        for band in bands() {
-            let from = band.start - places[0].start..band.end - places[0].start;
-            stream.memcpy_dtoh(&painted.slice(from), &mut host[band])?;
-            arrived.push(stream.record_event(None)?);
-        }
+        self.still.0.launch()?;
         output.shape_like(input);
-        for ((band, arrived), output) in bands().zip(arrived).zip(output.pixels.chunks_mut(BAND)) {
-            arrived.synchronize()?;
-            copy(&host[band], output);
+        self.bus.fetch(arena, &program.painted, &mut output.pixels)
+    }
+
+    /// As `paint`, for the frame `held` of a film, which is steadied.
+    fn paint_next(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        seen: &Seen,
+        held: &Frame,
+        output: &mut Frame,
+    ) -> Result<()> {
+        if self.film.is_none() {
+            let Program {
+                carry,
+                launches,
+                keep,
+                ..
+            } = &self.on_card.program;
+            let launches = [carry].into_iter().chain(launches).chain([keep]);
+            self.film = Some(self.on_card.capture(stream, launches)?);
         }
+        tell(seen.follows().filter(|_| self.in_film), &mut self.told);
+        self.in_film = false; // until this frame is painted
+        self.send_frame(held)?;
+        let OnCard { program, arena, .. } = &mut self.on_card;
+        let told = program.told.start..program.told.start + self.told.len();
+        self.bus.send(Some(&self.told), arena, &told)?;
+        let graph = self.film.as_ref().context("no graph for a film")?;
+        graph.0.launch()?;
+        output.shape_like(held);
+        self.bus.fetch(arena, &program.kept, &mut output.pixels)?;
+        self.in_film = true;
         Ok(())
+    }
+
+    fn send_frame(&mut self, frame: &Frame) -> Result<()> {
+        let OnCard { program, arena, .. } = &mut self.on_card;
+        self.bus.rewind();
+        self.bus.send(Some(&frame.pixels), arena, &program.frame)?;
+        self.bus.send(Some(&center(frame)), arena, &program.center)
     }
 }
 
@@ -307,44 +422,23 @@ impl Backend for Cuda {
         output: &mut Frame,
     ) -> Result<()> {
         ensure_fits(input, last)?;
-        let weights = self.weights.as_ref().context("no model is loaded")?;
-        let size = (input.width, input.height);
-        let mut ready = match self.ready.take() {
-            Some(ready) if ready.size == size => ready,
-            other => {
-                drop(other); // its memory may be needed
-                self.prepare(weights, size)?
-            }
-        };
-        let painted = ready.paint(&self.stream, last, input, output);
-        self.ready = Some(ready);
-        painted.with_context(|| format!("the {} failed", self.card))
+        let memory = self.has_memory();
+        self.with_ready(input, |_, ready| ready.paint(memory, last, input, output))
     }
-}
 
-/// Where frame, its center, carried painting and its validity lie in the host's memory.
-fn host_places(program: &Program) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let places = [
-        Some(&program.frame),
-        Some(&program.center),
-        program.carried.as_ref(),
-        program.valid.as_ref(),
-    ];
-    let place = |place: &Range<usize>| {
-        let start = end;
-        end += place.len();
-        start..end
-    };
-    places.into_iter().flatten().map(place).collect()
-}
-
-fn host_bands(place: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = place.end;
-    place
-        .clone()
-        .step_by(BAND)
-        .map(move |start| start..end.min(start + BAND))
+    /// The last painting and what steadies the next stay on the card; `steadier` is not asked.
+    fn stylize_next(
+        &mut self,
+        seen: &Seen,
+        held: &Frame,
+        _steadier: &mut Steadier,
+        output: &mut Frame,
+    ) -> Result<()> {
+        ensure_fits(held, None)?;
+        self.with_ready(held, |stream, ready| {
+            ready.paint_next(stream, seen, held, output)
+        })
+    }
 }
 
 /// Copies on every core: one alone is slower than the bus.

@@ -21,6 +21,12 @@ __device__ __forceinline__ unsigned pack(float low, float high) {
     return *reinterpret_cast<const unsigned *>(&both);
 }
 
+// a * b + c * d, each product and the sum rounded, not beyond `most`, as the nearest whole number.
+__device__ __forceinline__ int round_sum(float a, float b, float c, float d, float most) {
+    const float sum = __fadd_rn(__fmul_rn(a, b), __fmul_rn(c, d));
+    return __float2int_rn(fminf(fmaxf(sum, -most), most));
+}
+
 __device__ __forceinline__ float as_float(unsigned bits) { return __uint_as_float(bits); }
 
 __device__ __forceinline__ float2 unpack(unsigned both) {

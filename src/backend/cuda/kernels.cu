@@ -23,6 +23,8 @@ struct Layer {
     unsigned long long carried;  // RGB bytes of the carried painting
     unsigned long long valid;    // a byte for each of its pixels
     unsigned long long painted;  // RGB bytes of the painting
+    unsigned long long told;     // of a film: what `Told` has, and the motion
+    unsigned long long kept;     // of a film: RGB bytes of the steadied painting
     unsigned long long source;   // the layer before, f16, or f32 where `single`
     unsigned long long scales;   // scale and shift for each of its channels, f32
     unsigned long long skip;     // added to it after the norm, f16
@@ -43,6 +45,7 @@ struct Layer {
     int single;            // whether the source is the first layer's output
     int phases;
     int tile_rows, tile_columns; // of a norm: pixels of a tile
+    int cells_x, cells_y, cell_side; // of a film: the motion's cells, pixels along a side of one
 };
 
 enum Kind { FIRST, PLAIN, STRIDED, DOUBLING, LAST };
@@ -73,6 +76,7 @@ constexpr int FIRST_COPY = Shape<FIRST>::TILE_PIXELS * FIRST_PIXEL / 128 * 128 +
 constexpr int LAST_PIXEL = 29;
 
 #include "load.h"
+#include "film.h" // uses load.h
 
 // Sums over the pixels of a warp that the same columns of products have in other lanes.
 __device__ __forceinline__ float sum_rows(float value) {
@@ -400,3 +404,5 @@ CONVOLUTIONS(strided, STRIDED)
 CONVOLUTIONS(doubling, DOUBLING)
 KERNEL(last_4, Shape<LAST>::THREADS, (convolve<LAST, 4>(arena, layer, shared)))
 KERNEL(finish, NORM_THREADS, finish_norm(arena, layer, shared))
+KERNEL(carry, FILM_THREADS, carry_painting(arena, layer))
+KERNEL(keep, FILM_THREADS, keep_painting(arena, layer))

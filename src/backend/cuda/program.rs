@@ -8,14 +8,22 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 
 use super::weights::{Kind, OCTET, Packed, Weights};
+use crate::flow::{Cells, LIMIT, Motion};
 use crate::frame::Frame;
 use crate::network::Network;
+use crate::steady::Keeps;
 
 /// Places are multiples of this, in bytes: a line of the GPU's caches.
 const LINE: usize = 128;
 
 /// Floats from one pixel's products to the next in the last layer, as in `kernels.cu`.
 const LAST_PIXEL: usize = 29;
+
+/// Bytes of what a film's kernels are told before the motion, as in `film.h`.
+const TOLD: usize = 64;
+
+/// Threads of a block of a film's kernels, each for a pixel of a row; as in `film.h`.
+const FILM_THREADS: usize = 128;
 
 /// What a kernel is told: `Layer` in `kernels.cu`, which documents it.
 #[repr(C)]
@@ -27,6 +35,8 @@ pub struct Arguments {
     pub carried: u64,
     pub valid: u64,
     pub painted: u64,
+    pub told: u64,
+    pub kept: u64,
     pub source: u64,
     pub scales: u64,
     pub skip: u64,
@@ -56,6 +66,9 @@ pub struct Arguments {
     pub phases: i32,
     pub tile_rows: i32,
     pub tile_columns: i32,
+    pub cells_x: i32,
+    pub cells_y: i32,
+    pub cell_side: i32,
 }
 
 /// One kernel to run.
@@ -83,14 +96,22 @@ pub struct Program {
     pub frame: Range<usize>,
     /// Where the frame's [`center`] goes.
     pub center: Range<usize>,
-    /// Where the carried painting goes, for a network with memory: RGB bytes.
-    pub carried: Option<Range<usize>>,
+    /// Where the carried painting lies: RGB bytes. A network with memory looks at it.
+    pub carried: Range<usize>,
     /// Where it is said which of its pixels are valid: a byte each, all 0 where there is none.
-    pub valid: Option<Range<usize>>,
+    pub valid: Range<usize>,
     /// Where the painting comes out: RGB bytes.
     pub painted: Range<usize>,
+    /// Where it goes what [`tell`] says of a frame of a film.
+    pub told: Range<usize>,
+    /// Where a film's painting comes out, steadied, and stays for its next frame: RGB bytes.
+    pub kept: Range<usize>,
     /// What to run, in this order.
     pub launches: Vec<Launch>,
+    /// What to run before these in a film.
+    pub carry: Launch,
+    /// And after them.
+    pub keep: Launch,
 }
 
 /// A layer's place in the program.
@@ -133,11 +154,12 @@ impl Program {
         let frame = take(bytes).with_context(too_large)?;
         let center = take(3).with_context(too_large)?;
         let painted = take(bytes).with_context(too_large)?;
-        let (mut carried, mut valid) = (None, None);
-        if weights.has_memory() {
-            carried = take(bytes);
-            valid = take(pixels);
-        }
+        let carried = take(bytes).with_context(too_large)?;
+        let valid = take(pixels).with_context(too_large)?;
+        let kept = take(bytes).with_context(too_large)?;
+        let cells = Cells::of(width, height);
+        let told = TOLD + 3 * 4 * cells.width * cells.height;
+        let told = take(told).with_context(too_large)?;
         let mut scales = Vec::new();
         let mut parts = 0; // bytes of the partial sums, at most
         let mut wanted = Vec::new();
@@ -185,6 +207,28 @@ impl Program {
         }
         let partials = take(parts).with_context(too_large)?.start;
         let arena = place(end.next_multiple_of(LINE), wanted, &mut places);
+        let film = Arguments {
+            frame: frame.start as u64,
+            carried: carried.start as u64,
+            valid: valid.start as u64,
+            painted: painted.start as u64,
+            told: told.start as u64,
+            kept: kept.start as u64,
+            frame_width: width as i32,
+            frame_height: height as i32,
+            cells_x: cells.width as i32,
+            cells_y: cells.height as i32,
+            cell_side: cells.side as i32,
+            ..Arguments::default()
+        };
+        let film = |kernel: &str| Launch {
+            name: kernel.to_string(),
+            kernel: kernel.to_string(),
+            grid: [height as u32, width.div_ceil(FILM_THREADS) as u32, 1],
+            threads: FILM_THREADS as u32,
+            shared: 0,
+            arguments: film,
+        };
         let mut program = Self {
             arena,
             frame,
@@ -192,7 +236,11 @@ impl Program {
             carried,
             valid,
             painted,
+            told,
+            kept,
             launches: Vec::new(),
+            carry: film("carry"),
+            keep: film("keep"),
         };
         for (index, packed) in layers.iter().enumerate() {
             program.launch(layers, &places, index, packed, (width, height), partials);
@@ -276,8 +324,8 @@ impl Program {
             arguments.floor = i32::from(layer.relu);
             arguments.single = i32::from(layers[before].kind == Kind::First);
             if packed.layer.carried > 0 {
-                arguments.carried = self.carried.as_ref().map_or(0, |place| place.start as u64);
-                arguments.valid = self.valid.as_ref().map_or(0, |place| place.start as u64);
+                arguments.carried = self.carried.start as u64;
+                arguments.valid = self.valid.start as u64;
             }
         } else {
             arguments.source_width = int(width);
@@ -328,6 +376,27 @@ pub fn center(frame: &Frame) -> [u8; 3] {
         count += 1;
     }
     sums.map(|sum| (sum / count.max(1)) as u8)
+}
+
+/// What the kernels of a film are told of a frame: how it `follows` from the one before, if it does.
+/// Writes it into `told`, which is kept from frame to frame.
+pub fn tell(follows: Option<(&Motion, Keeps)>, told: &mut Vec<u8>) {
+    let (motion, keeps) = follows.unzip();
+    let Keeps {
+        stays,
+        strokes,
+        edges,
+    } = keeps.unwrap_or_default();
+    let limit = (LIMIT * 256.0) as i32;
+    let numbers = [i32::from(motion.is_some()), limit, i32::from(stays)].into_iter();
+    let parts = [strokes, edges].into_iter();
+    let parts = parts.flat_map(|part| [part.gain, part.least, part.most].map(i32::from));
+    told.clear();
+    told.extend(numbers.chain(parts).flat_map(i32::to_ne_bytes));
+    told.resize(TOLD, 0);
+    let planes = motion.map(|motion| [&motion.across, &motion.down, &motion.error]);
+    let values = planes.into_iter().flatten().flatten();
+    told.extend(values.flat_map(|value| value.to_ne_bytes()));
 }
 
 /// Blocks along x and y that an output of this size takes.
