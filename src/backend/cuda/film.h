@@ -127,7 +127,6 @@ __device__ __forceinline__ void keep_painting(char *arena, const Layer &layer) {
     for (int i = 0; i < 9; ++i)
         near[i] = static_cast<size_t>(clamp(y + i / 3 - 1, height)) * width +
                   clamp(x + i % 3 - 1, width);
-#pragma unroll 1 // all three at once would take 128 registers
     for (int channel = 0; channel < 3; ++channel) {
         int value = painted[place * 3 + channel];
         if (valid[place]) {

@@ -395,8 +395,15 @@ pub fn tell(follows: Option<(&Motion, Keeps)>, told: &mut Vec<u8>) {
     told.extend(numbers.chain(parts).flat_map(i32::to_ne_bytes));
     told.resize(TOLD, 0);
     let planes = motion.map(|motion| [&motion.across, &motion.down, &motion.error]);
-    let values = planes.into_iter().flatten().flatten();
-    told.extend(values.flat_map(|value| value.to_ne_bytes()));
+    for plane in planes.into_iter().flatten() {
+        let start = told.len();
+        told.resize(start + 4 * plane.len(), 0);
+        // Written in place, so that the loop becomes a copy: pushing takes 1 ms.
+        let places = told[start..].as_chunks_mut::<4>().0;
+        for (place, value) in places.iter_mut().zip(plane) {
+            *place = value.to_ne_bytes();
+        }
+    }
 }
 
 /// Blocks along x and y that an output of this size takes.
