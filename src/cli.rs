@@ -112,6 +112,20 @@ pub struct FilmArgs {
     /// How steady the painting is: 0 paints every frame for itself, 1 holds on to the last painting
     #[arg(long, value_name = "0..1", default_value_t = crate::steady::USUAL, value_parser = fraction)]
     pub steady: f32,
+    /// Whether the NVIDIA GPU decodes and encodes files, too; not where an encoder or preset is named
+    #[arg(long, value_enum, default_value_t = HwaccelArg::Auto)]
+    pub hwaccel: HwaccelArg,
+}
+
+/// `--hwaccel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HwaccelArg {
+    /// Where the GPU paints, and as far as it can
+    Auto,
+    /// As far as the NVIDIA GPU can, wherever it paints
+    Cuda,
+    /// Only the CPU
+    None,
 }
 
 /// `--device`.
@@ -160,20 +174,6 @@ pub struct VideoArgs {
     /// when not given
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
-    /// Whether the NVIDIA GPU decodes and encodes, too (an encoder only without --codec and --preset)
-    #[arg(long, value_enum, default_value_t = HwaccelArg::Auto)]
-    pub hwaccel: HwaccelArg,
-}
-
-/// `--hwaccel`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HwaccelArg {
-    /// Where the GPU paints, and as far as it can
-    Auto,
-    /// As far as the NVIDIA GPU can, wherever it paints
-    Cuda,
-    /// Only the CPU
-    None,
 }
 
 /// `repaint image`.

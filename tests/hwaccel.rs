@@ -98,8 +98,8 @@ fn the_gpu_decodes_a_film_and_the_cpu_what_the_gpu_does_not_give() -> Result<()>
 
     for (fails, words) in [
         ("0", "decoding on the CPU"),
-        ("17", "the GPU gave up at frame 17"),
-        ("39", "the GPU gave up at frame 39"),
+        ("17", "the GPU gave up at frame 17 ("),
+        ("39", "the GPU gave up at frame 39 ("),
     ] {
         let output = format!("{fails}.mkv");
         let said = convert(&output, &[driver, ("NVDEC_FAILS", fails)]);

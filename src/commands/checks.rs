@@ -5,8 +5,14 @@ use std::sync::Once;
 
 use anyhow::{Context, Result, ensure};
 
+#[cfg(feature = "video")]
+use crate::backend::Device;
 use crate::backend::{self, Backend};
 use crate::cli::PaintArgs;
+#[cfg(feature = "video")]
+use crate::cli::{FilmArgs, HwaccelArg};
+#[cfg(feature = "video")]
+use crate::media::Hwaccel;
 use crate::model::Model;
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
@@ -55,6 +61,15 @@ pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     let mut backend = open_backend(args)?;
     backend.load(&model)?;
     Ok(Painter::new(backend, args.strength, args.keep_colors))
+}
+
+/// Who decodes and encodes beside an engine that paints on `device`.
+#[cfg(feature = "video")]
+pub(super) fn hwaccel(film: &FilmArgs, device: Device) -> Hwaccel {
+    match (film.hwaccel, device) {
+        (HwaccelArg::Auto, Device::Cuda) | (HwaccelArg::Cuda, _) => Hwaccel::Cuda,
+        _ => Hwaccel::None,
+    }
 }
 
 /// Fails unless `path` is a file; `what` says what it should be.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::checks::hwaccel;
 use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
-use crate::backend::Device;
-use crate::cli::{HwaccelArg, VideoArgs};
+use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
 use crate::media::decode::{Decoder, VideoInfo};
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
@@ -31,10 +31,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
-    let hwaccel = match (args.hwaccel, painter.device()) {
-        (HwaccelArg::Auto, Device::Cuda) | (HwaccelArg::Cuda, _) => Hwaccel::Cuda,
-        _ => Hwaccel::None,
-    };
+    let hwaccel = hwaccel(&args.film, painter.device());
     let mut decoder = Decoder::open_with(input, args.paint.size, hwaccel)?;
     ensure_whole(input)?;
     let settings = EncodeSettings {

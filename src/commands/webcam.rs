@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::ensure_writable;
-use super::checks::open_backend;
+use super::checks::{ensure_writable, hwaccel, open_backend};
 use super::{Interrupted, ensure_not_input, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
@@ -104,10 +103,9 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         Some(fps) => (fps as i32, 1),
         None => source.frame_rate(),
     };
-    let tape = Arc::new(Mutex::new(match &args.record {
-        Some(place) => Some(Recording::begin(place, existing, output_size, frame_rate)?),
-        None => None,
-    }));
+    let hwaccel = hwaccel(&args.film, painter.device());
+    let begin = |place| Recording::begin(place, existing, output_size, frame_rate, hwaccel);
+    let tape = Arc::new(Mutex::new(args.record.as_deref().map(begin).transpose()?));
     let device = match &args.virtual_camera {
         Some(path) => Some(feed(VirtualCamera::open(path, output_size, frame_rate)?)?),
         None => None,
@@ -118,6 +116,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         folder: args.folder.clone().unwrap_or_default(),
         output_size,
         rate: frame_rate,
+        hwaccel,
         largest,
         engine: painter.backend().to_string(),
     };

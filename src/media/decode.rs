@@ -27,6 +27,9 @@ use crate::frame::Frame;
 /// Damaged packets in a row after which the rest of the file is given up.
 const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 
+/// Why a frame of the GPU that was decoded is not taken.
+const DAMAGED: &str = "a damaged frame";
+
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
 
@@ -80,8 +83,8 @@ pub struct Decoder {
     waiting: bool,
     /// The pixels of `decoded` where the GPU decodes.
     downloaded: av::frame::Video,
-    /// The frame from which on the CPU decodes, where the GPU did before.
-    left_to_the_cpu: Option<u64>,
+    /// The frame from which on the CPU decodes, where the GPU did before, and why.
+    left_to_the_cpu: Option<(u64, String)>,
     drained: bool,
     frames: u64,
     last_pts: Option<i64>,
@@ -184,9 +187,9 @@ impl Decoder {
     /// What went wrong without ending the work, one line each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        if let Some(frame) = self.left_to_the_cpu {
+        if let Some((frame, reason)) = &self.left_to_the_cpu {
             remarks.push(format!(
-                "the GPU gave up at frame {frame}, the CPU decoded the rest"
+                "the GPU gave up at frame {frame} ({reason}), the CPU decoded the rest"
             ));
         }
         if self.damaged > 0 {
@@ -244,30 +247,30 @@ impl Decoder {
     fn decode(&mut self) -> bool {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
-            let sound = match self.decoder.receive_frame(&mut self.decoded) {
+            let fault = match self.decoder.receive_frame(&mut self.decoded) {
                 Ok(()) => {
                     let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
                     if self.hwaccel == Hwaccel::None {
                         self.damaged += u64::from(damaged);
                         return true;
                     }
-                    let copied = download(&self.decoded, &mut self.downloaded);
-                    if !damaged && copied.is_ok() {
-                        return true;
+                    match download(&self.decoded, &mut self.downloaded) {
+                        Ok(()) if !damaged => return true,
+                        Ok(()) => DAMAGED.to_string(),
+                        Err(error) => format!("{error:#}"),
                     }
-                    false
                 }
                 Err(av::Error::Eof) => return false,
                 Err(av::Error::Other {
                     errno: av::error::EAGAIN,
-                }) => self.feed(),
-                Err(_) => false,
+                }) => match self.feed() {
+                    Ok(()) => continue,
+                    Err(error) => error.to_string(),
+                },
+                Err(error) => error.to_string(),
             };
-            if sound {
-                continue;
-            }
             if self.hwaccel == Hwaccel::Cuda {
-                return self.go_on_on_the_cpu();
+                return self.go_on_on_the_cpu(fault);
             }
             in_a_row += 1;
             self.damaged += 1;
@@ -277,12 +280,12 @@ impl Decoder {
 
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
     /// it would have been without the GPU. `false` when no frame is left.
-    fn go_on_on_the_cpu(&mut self) -> bool {
+    fn go_on_on_the_cpu(&mut self, reason: String) -> bool {
         let Ok(mut again) = Self::open(&self.path, self.short_side) else {
             self.damaged += 1;
             return false;
         };
-        again.left_to_the_cpu = Some(self.frames).filter(|&frames| frames > 0);
+        again.left_to_the_cpu = (self.frames > 0).then_some((self.frames, reason));
         let more = (0..self.frames).all(|_| again.advance()) && again.next();
         *self = again;
         more
@@ -303,8 +306,8 @@ impl Decoder {
         true
     }
 
-    /// Hands the decoder one packet, or the news that there is none; `false` when it was damaged.
-    fn feed(&mut self) -> bool {
+    /// Hands the decoder one packet, or the news that there is none. Fails when it was damaged.
+    fn feed(&mut self) -> Result<(), av::Error> {
         loop {
             let mut packet = av::Packet::empty();
             match packet.read(&mut self.input) {
@@ -314,15 +317,15 @@ impl Decoder {
                     if let Some(pts) = packet.pts() {
                         self.end = self.end.max(pts - self.shift + packet.duration());
                     }
-                    return self.decoder.send_packet(&packet).is_ok();
+                    return self.decoder.send_packet(&packet);
                 }
-                Err(av::Error::InvalidData) => return false,
+                Err(error @ av::Error::InvalidData) => return Err(error),
                 Err(error) => {
                     if error != av::Error::Eof {
                         self.failure = Some(error);
                     }
                     self.drained = true;
-                    return self.decoder.send_eof().is_ok();
+                    return self.decoder.send_eof();
                 }
             }
         }

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use crate::frame::Frame;
 use crate::media::decode::VideoInfo;
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
-use crate::media::{FrameSink, picture};
+use crate::media::{FrameSink, Hwaccel, picture};
 use crate::output::{Existing, Output};
 use crate::pipeline::worker::Worker;
 use crate::scale::Scaler;
@@ -66,16 +66,21 @@ impl Grid {
 }
 
 impl Recording {
-    /// Begins a recording of frames of about `rate` a second (a fraction) into `place`, at `size`.
+    /// Begins a recording of frames of about `rate` a second (a fraction) into `place`, at `size`;
+    /// `hwaccel` encodes it if it can.
     pub fn begin(
         place: &Path,
         existing: Existing,
         size: (usize, usize),
         rate: (i32, i32),
+        hwaccel: Hwaccel,
     ) -> Result<Self> {
         ensure_place(place, existing)?;
         let rate = nominal(rate);
-        let settings = EncodeSettings::default();
+        let settings = EncodeSettings {
+            hwaccel,
+            ..EncodeSettings::default()
+        };
         let info = VideoInfo::new(size.0, size.1, rate);
         let mut encoder = Some(Encoder::create(place, existing, &info, &settings, None)?);
         let mut grid = Grid {
@@ -277,7 +282,8 @@ mod tests {
 
         let folder = tempfile::tempdir()?;
         let place = folder.path().join("a.mp4");
-        let mut recording = Recording::begin(&place, Existing::Keep, (320, 240), (30, 1))?;
+        let (size, rate) = ((320, 240), (30, 1));
+        let mut recording = Recording::begin(&place, Existing::Keep, size, rate, Hwaccel::None)?;
         let (start, painting) = (Instant::now(), Frame::new(320, 240));
         for i in 0..60 {
             let at = start + Duration::from_secs_f64(f64::from(i) / 30.0);

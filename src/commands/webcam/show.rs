@@ -14,6 +14,7 @@ use super::stats::{Figures, Stats};
 use super::styles::Styles;
 use super::view::{View, Words, place};
 use crate::frame::Frame;
+use crate::media::Hwaccel;
 use crate::media::window::{Cursor, Window};
 use crate::output::Existing;
 use crate::pipeline::live::{Live, Picture, Taken};
@@ -54,6 +55,8 @@ pub(super) struct Settings {
     pub output_size: (usize, usize),
     /// Nominal frame rate of recordings.
     pub rate: (i32, i32),
+    /// Who encodes recordings, if it can.
+    pub hwaccel: Hwaccel,
     /// Longest short side of a painting.
     pub largest: u32,
     /// What computes.
@@ -278,8 +281,13 @@ impl Show {
             }
             None => {
                 let place = free_name(&self.settings.folder, "mp4", &mut self.numbers.1);
-                let (size, rate) = (self.settings.output_size, self.settings.rate);
-                match Recording::begin(&place, Existing::Keep, size, rate) {
+                let Settings {
+                    output_size,
+                    rate,
+                    hwaccel,
+                    ..
+                } = self.settings;
+                match Recording::begin(&place, Existing::Keep, output_size, rate, hwaccel) {
                     Ok(recording) => {
                         *lock(&self.tape) = Some(recording);
                         format!("recording: {}", place.display())
