@@ -293,6 +293,9 @@ pub struct BenchArgs {
     /// CPU instructions to use; the best that the CPU has when not given
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub cpu_level: Option<LevelArg>,
+    /// Time the frames of a film, steadied as `repaint video` does it, instead of a still
+    #[arg(long)]
+    pub film: bool,
     /// Skip the comparison with the reference
     #[arg(long)]
     pub no_check: bool,

@@ -291,8 +291,7 @@ fn a_film_is_painted_as_on_the_cpu() {
     let program = Program::new(&weights, size).unwrap();
     let mut arena = vec![0xff; program.arena];
     arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
-    let launches = [&program.carry].into_iter().chain(&program.launches);
-    let launches: Vec<_> = launches.chain([&program.keep]).map(describe).collect();
+    let launches: Vec<_> = program.film().map(describe).collect();
     let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
     let (mut steadier, mut told) = (Steadier::default(), Vec::new());
     for frame in film(size, 3) {

@@ -35,6 +35,13 @@ pub fn random_frame(width: usize, height: usize) -> Frame {
     frame
 }
 
+/// Two frames of a film, the same on every call: what the first shows lies 3 pixels to the left in the
+/// second.
+pub fn film(width: usize, height: usize) -> [Frame; 2] {
+    let scene = random_frame(width + 3, height);
+    [0, 3].map(|left| cut(&scene, left, width))
+}
+
 /// Fails when `engine` paints a small frame, or the second one of a film, otherwise than `reference`.
 /// Takes milliseconds; both have another model loaded afterwards.
 pub fn ensure_paints_alike(engine: &mut dyn Backend, reference: &mut dyn Backend) -> Result<()> {
@@ -46,7 +53,7 @@ pub fn ensure_paints_alike(engine: &mut dyn Backend, reference: &mut dyn Backend
         pixels: input.pixels.iter().rev().copied().collect(),
         valid: vec![255; input.width * input.height],
     };
-    let film = [0, 3].map(|left| cut(&random_frame(67, 47), left, 61));
+    let film = film(61, 47);
     let paint = |engine: &mut dyn Backend| {
         let [mut still, mut next] = [Frame::default(), Frame::default()];
         engine.load(&model)?;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::backend::candle::Candle;
-use crate::backend::check::{difference, random_frame};
+use crate::backend::check::{difference, film, random_frame};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
@@ -14,6 +14,7 @@ use crate::cli::{BenchArgs, BenchBackend};
 use crate::frame::Frame;
 use crate::model::Model;
 use crate::network::{Network, Width};
+use crate::steady::{self, Seen, Steadier, Watcher};
 
 /// Frames painted before the first that is timed.
 const WARM_UP: usize = 2;
@@ -40,6 +41,9 @@ struct Figures {
     min_ms: f64,
     fps: f64,
     gflops: f64,
+    /// Median of what it takes to watch a frame of a film, which other frames are painted beside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watch_ms: Option<f64>,
     /// Median of what the GPU itself takes, without the bus.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu_ms: Option<f64>,
@@ -79,19 +83,25 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         }
         None => None,
     };
-    let (mut times, mut gpu_times, mut layers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut film = args.film.then(|| Film::new(width, height));
+    let (mut times, mut layers) = (Vec::new(), Vec::new());
+    let (mut gpu_times, mut watch_times) = (Vec::new(), Vec::new());
     for run in 0..WARM_UP + usize::from(args.runs) {
+        let watching = film.as_mut().map(|film| film.watch(run));
         let start = Instant::now();
-        engine.backend().stylize(&input, &mut output)?;
+        match &mut film {
+            Some(film) => film.paint(engine.backend(), &mut output)?,
+            None => engine.backend().stylize(&input, &mut output)?,
+        }
         if run >= WARM_UP {
             times.push(start.elapsed());
+            watch_times.extend(watching);
             gpu_times.extend(engine.gpu_time()?);
             layers.push(engine.layer_times()?);
         }
     }
-    gpu_times.sort();
     times.sort();
-    let median_ms = milliseconds(times[times.len() / 2]);
+    let median_ms = median(&mut times).unwrap_or_default();
     let macs = model.network.macs_per_pixel() * (width * height) as f64;
     let figures = Figures {
         engine: engine.backend().name().to_string(),
@@ -105,10 +115,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         min_ms: milliseconds(times[0]),
         fps: 1e3 / median_ms,
         gflops: 2.0 * macs / median_ms / 1e6,
-        gpu_ms: gpu_times
-            .get(gpu_times.len() / 2)
-            .copied()
-            .map(milliseconds),
+        watch_ms: median(&mut watch_times),
+        gpu_ms: median(&mut gpu_times),
         layers: shortest(&layers),
     };
     if args.json {
@@ -117,6 +125,37 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         print(&figures);
     }
     Ok(())
+}
+
+/// A film on the bench: two frames in turns, each of which follows from the other.
+struct Film {
+    frames: [Frame; 2],
+    watcher: Watcher,
+    seen: Seen,
+    steadier: Steadier,
+}
+
+impl Film {
+    fn new(width: usize, height: usize) -> Self {
+        Self {
+            frames: film(width, height),
+            watcher: Watcher::new(steady::USUAL),
+            seen: Seen::default(),
+            steadier: Steadier::default(),
+        }
+    }
+
+    /// Takes frame `index`; says how long it was watched.
+    fn watch(&mut self, index: usize) -> Duration {
+        let start = Instant::now();
+        self.watcher.look(&self.frames[index % 2], &mut self.seen);
+        start.elapsed()
+    }
+
+    fn paint(&mut self, engine: &mut dyn Backend, output: &mut Frame) -> Result<()> {
+        let held = self.seen.held().context("a film that is not steadied")?;
+        engine.stylize_next(&self.seen, held, &mut self.steadier, output)
+    }
 }
 
 impl Engine {
@@ -184,10 +223,11 @@ fn print(figures: &Figures) {
     let [a, b, c] = figures.channels;
     let [width, height] = figures.size;
     say!(
-        "{}, {} threads: {a},{b},{c} channels at {width}x{height}, {} runs",
+        "{}, {} threads: {a},{b},{c} channels at {width}x{height}, {} runs{}",
         figures.engine,
         figures.threads,
-        figures.runs
+        figures.runs,
+        figures.watch_ms.map_or("", |_| " of a film"),
     );
     if let Some(difference) = figures.largest_difference {
         say!("largest difference from the reference: {difference}/255");
@@ -206,6 +246,9 @@ fn print(figures: &Figures) {
             1e3 / gpu_ms
         );
     }
+    if let Some(watch_ms) = figures.watch_ms {
+        say!("{watch_ms:.2} ms more to watch a frame, beside the painting of the one before");
+    }
     let sum: f64 = figures.layers.iter().map(|layer| layer.1).sum();
     for (name, time) in &figures.layers {
         let share = 100.0 * time / sum;
@@ -221,6 +264,12 @@ fn shortest(runs: &[Vec<(String, Duration)>]) -> Vec<(String, f64)> {
             (name.clone(), milliseconds(times.min().unwrap_or_default()))
         })
         .collect()
+}
+
+/// Sorts; in milliseconds.
+fn median(times: &mut [Duration]) -> Option<f64> {
+    times.sort();
+    times.get(times.len() / 2).copied().map(milliseconds)
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -130,20 +130,27 @@ impl Cuda {
     pub fn replay(&mut self) -> Result<Duration> {
         let ready = self.ready.as_ref().context("no frame was painted")?;
         let start = self.mark()?;
-        ready.still.0.launch()?;
+        match &ready.film {
+            Some(film) if ready.in_film => film.0.launch()?,
+            _ => ready.still.0.launch()?,
+        }
         between(&start, &self.mark()?)
     }
 
     /// Name and time of each launch for the last frame, one after the other instead of as a graph.
     pub fn launch_times(&mut self) -> Result<Vec<(String, Duration)>> {
         let ready = self.ready.as_ref().context("no frame was painted")?;
-        let launches = &ready.on_card.program.launches;
+        let program = &ready.on_card.program;
+        let launches: Vec<_> = match ready.in_film {
+            true => program.film().collect(),
+            false => program.launches.iter().collect(),
+        };
         let mut marks = vec![self.mark()?];
-        for launch in launches {
+        for launch in &launches {
             ready.on_card.start(&self.stream, launch)?;
             marks.push(self.mark()?);
         }
-        let times = launches.iter().zip(marks.iter().zip(&marks[1..]));
+        let times = launches.into_iter().zip(marks.iter().zip(&marks[1..]));
         let time =
             |(launch, (start, end)): (&Launch, _)| Ok((launch.name.clone(), between(start, end)?));
         times.map(time).collect()
@@ -180,8 +187,7 @@ impl Cuda {
     fn prepare(&self, weights: &Weights, size: (usize, usize)) -> Result<Ready> {
         let program = Program::new(weights, size)?;
         let mut functions = BTreeMap::new();
-        let film = [&program.carry, &program.keep];
-        for launch in program.launches.iter().chain(film) {
+        for launch in program.film() {
             if !functions.contains_key(&launch.kernel) {
                 functions.insert(launch.kernel.clone(), self.function(launch)?);
             }
@@ -365,13 +371,7 @@ impl Ready {
         output: &mut Frame,
     ) -> Result<()> {
         if self.film.is_none() {
-            let Program {
-                carry,
-                launches,
-                keep,
-                ..
-            } = &self.on_card.program;
-            let launches = [carry].into_iter().chain(launches).chain([keep]);
+            let launches = self.on_card.program.film();
             self.film = Some(self.on_card.capture(stream, launches)?);
         }
         tell(seen.follows().filter(|_| self.in_film), &mut self.told);

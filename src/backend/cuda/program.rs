@@ -106,9 +106,9 @@ pub struct Program {
     pub told: Range<usize>,
     /// Where a film's painting comes out, steadied, and stays for its next frame: RGB bytes.
     pub kept: Range<usize>,
-    /// What to run, in this order.
+    /// What to run for a still, in this order.
     pub launches: Vec<Launch>,
-    /// What to run before these in a film.
+    /// What to run before these for a frame of a film.
     pub carry: Launch,
     /// And after them.
     pub keep: Launch,
@@ -246,6 +246,12 @@ impl Program {
             program.launch(layers, &places, index, packed, (width, height), partials);
         }
         Ok(program)
+    }
+
+    /// What to run for a frame of a film, in this order.
+    pub fn film(&self) -> impl Iterator<Item = &Launch> {
+        let layers = [&self.carry].into_iter().chain(&self.launches);
+        layers.chain([&self.keep])
     }
 
     /// Appends the launches of layer `index`.
