@@ -5,7 +5,7 @@
 mod emulator;
 
 use repaint::backend::Backend;
-use repaint::backend::check::difference;
+use repaint::backend::check::{self, difference};
 use repaint::backend::cpu::Cpu;
 use repaint::backend::cuda::Weights;
 use repaint::backend::cuda::program::{Arguments, Launch, Program, center, tell};
@@ -283,35 +283,48 @@ fn a_film_is_steadied_bit_for_bit_as_on_the_cpu() {
 
 #[test]
 fn a_film_is_painted_as_on_the_cpu() {
-    let size = (96, 64);
-    let model = Model::random(Network::new([8, 16, 32]).with_memory(), 13).unwrap();
-    let mut engine = Cpu::new(None, None).unwrap();
-    engine.load(&model).unwrap();
-    let weights = Weights::pack(&model).unwrap();
-    let program = Program::new(&weights, size).unwrap();
-    let mut arena = vec![0xff; program.arena];
-    arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
-    let launches: Vec<_> = program.film().map(describe).collect();
-    let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
-    let (mut steadier, mut told) = (Steadier::default(), Vec::new());
-    for frame in film(size, 3) {
-        watcher.look(&frame, &mut seen);
-        assert_eq!(seen.follows().is_some(), frame.index > 0);
-        let held = seen.held().unwrap();
-        arena[program.frame.clone()].copy_from_slice(&held.pixels);
-        arena[program.center.clone()].copy_from_slice(&center(held));
-        tell(seen.follows(), &mut told);
-        arena[program.told.start..][..told.len()].copy_from_slice(&told);
-        arena = emulator::run("src/backend/cuda", &arena, &launches, false);
+    let network = Network::new([8, 16, 32]);
+    let films = [
+        ("with memory", network.with_memory(), 13, film((96, 64), 3)),
+        ("without", network, 14, film((70, 50), 3)),
+        // What a card is checked with before it is trusted, which allows 8.
+        (
+            "checked",
+            network.with_memory(),
+            1,
+            check::film(61, 47).into(),
+        ),
+    ];
+    for (name, network, seed, frames) in films {
+        let model = Model::random(network, seed).unwrap();
+        let mut engine = Cpu::new(None, None).unwrap();
+        engine.load(&model).unwrap();
+        let weights = Weights::pack(&model).unwrap();
+        let program = Program::new(&weights, (frames[0].width, frames[0].height)).unwrap();
+        let mut arena = vec![0xff; program.arena];
+        arena[..weights.bytes().len()].copy_from_slice(weights.bytes());
+        let launches: Vec<_> = program.film().map(describe).collect();
+        let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
+        let (mut steadier, mut told) = (Steadier::default(), Vec::new());
+        for (index, frame) in frames.iter().enumerate() {
+            watcher.look(frame, &mut seen);
+            assert_eq!(seen.follows().is_some(), index > 0, "{name}");
+            let held = seen.held().unwrap();
+            arena[program.frame.clone()].copy_from_slice(&held.pixels);
+            arena[program.center.clone()].copy_from_slice(&center(held));
+            tell(seen.follows(), &mut told);
+            arena[program.told.start..][..told.len()].copy_from_slice(&told);
+            arena = emulator::run("src/backend/cuda", &arena, &launches, false);
 
-        let [mut cpu, mut gpu] = [Frame::default(), Frame::default()];
-        let painted = engine.stylize_next(&seen, held, &mut steadier, &mut cpu);
-        painted.unwrap();
-        gpu.shape_like(&cpu);
-        gpu.pixels.copy_from_slice(&arena[program.kept.clone()]);
-        let found = difference(&gpu, &cpu);
-        println!("frame {}: {found}/255", frame.index);
-        assert!(found <= 3, "frame {}: {found}/255", frame.index);
+            let [mut cpu, mut gpu] = [Frame::default(), Frame::default()];
+            let painted = engine.stylize_next(&seen, held, &mut steadier, &mut cpu);
+            painted.unwrap();
+            gpu.shape_like(&cpu);
+            gpu.pixels.copy_from_slice(&arena[program.kept.clone()]);
+            let found = difference(&gpu, &cpu);
+            println!("{name}, frame {index}: {found}/255");
+            assert!(found <= 3, "{name}, frame {index}: {found}/255");
+        }
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Program {
     pub valid: Range<usize>,
     /// Where the painting comes out: RGB bytes.
     pub painted: Range<usize>,
-    /// Where it goes what [`tell`] says of a frame of a film.
+    /// Where what [`tell`] says of a frame of a film goes.
     pub told: Range<usize>,
     /// Where a film's painting comes out, steadied, and stays for its next frame: RGB bytes.
     pub kept: Range<usize>,
