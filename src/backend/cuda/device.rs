@@ -1,7 +1,6 @@
-//! The GPU itself: memory, kernels, the captured graph, and frames over the bus.
+//! The GPU itself: memory, kernels, the captured graphs.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,13 @@ use cudarc::driver::sys::{
     CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags,
 };
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice};
-use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice};
+use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, LaunchConfig};
 use cudarc::nvrtc::Ptx;
-use rayon::prelude::*;
 
 use super::Weights;
-use super::program::{Arguments, Launch, Program, center, tell};
+use super::bus::Bus;
+use super::film::tell;
+use super::program::{Arguments, Launch, Program, center};
 use crate::backend::{Backend, Device, ensure_fits};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
@@ -29,13 +29,6 @@ static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin
 
 /// The oldest cards whose tensor cores know the instructions.
 const CAPABILITY: (i32, i32) = (8, 0);
-
-/// Bytes that cross the bus at once: while one band does, the next is copied to or from the memory
-/// that the bus reads.
-const BAND: usize = 2 << 20;
-
-/// Bytes that one thread copies at once.
-const SHARE: usize = 256 << 10;
 
 // SAFETY: plain integers in the layout of C, which `Layer` in kernels.cu repeats.
 unsafe impl DeviceRepr for Arguments {}
@@ -62,15 +55,6 @@ struct Ready {
     in_film: bool,
     bus: Bus,
     told: Vec<u8>,
-}
-
-/// The host's end of the bus: memory for what goes to the card, one after the other; the painting takes
-/// the place of the frame on its way back.
-struct Bus {
-    stream: Arc<CudaStream>,
-    memory: PinnedHostSlice<u8>,
-    /// Bytes of the memory that are on their way.
-    sent: usize,
 }
 
 /// A program with its memory and kernels.
@@ -211,9 +195,8 @@ impl Cuda {
         self.stream.memcpy_htod(weights.bytes(), &mut arena)?;
         let Program { frame, center, .. } = &program;
         let still = program.carried.len() + program.valid.len();
-        let bytes = frame.len() + center.len() + still.max(program.told.len());
-        // SAFETY: every byte is written before it is read; `Bus::send` fills a band, then sends it.
-        let memory = unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
+        let sent = frame.len() + center.len() + still.max(program.told.len());
+        let bus = Bus::new(&self.context, self.stream.clone(), sent)?;
         self.stream.synchronize()?;
 
         let on_card = OnCard {
@@ -227,11 +210,7 @@ impl Cuda {
             film: None,
             in_film: false,
             on_card,
-            bus: Bus {
-                stream: self.stream.clone(),
-                memory,
-                sent: 0,
-            },
+            bus,
             told: Vec::new(),
         })
     }
@@ -282,58 +261,6 @@ impl OnCard {
         // SAFETY: the kernels of kernels.cu take these two arguments, and stay within the arena for
         // the launches of its program, which the emulator's guards in tests/cuda.rs watch.
         unsafe { builder.launch(config) }?;
-        Ok(())
-    }
-}
-
-impl Bus {
-    /// Begins anew: what was sent before has arrived.
-    fn rewind(&mut self) {
-        self.sent = 0;
-    }
-
-    /// Sends `bytes`, or 0s, to `place` of the arena.
-    fn send(
-        &mut self,
-        bytes: Option<&[u8]>,
-        arena: &mut CudaSlice<u8>,
-        place: &Range<usize>,
-    ) -> Result<()> {
-        let start = self.sent;
-        self.sent += place.len();
-        let host = &mut self.memory.as_mut_slice()?[start..self.sent];
-        let mut to = arena.slice_mut(place.clone());
-        for (band, host) in host.chunks_mut(BAND).enumerate() {
-            let range = band * BAND..band * BAND + host.len();
-            match bytes {
-                Some(bytes) => copy(&bytes[range.clone()], host),
-                None => host.fill(0),
-            }
-            self.stream.memcpy_htod(host, &mut to.slice_mut(range))?;
-        }
-        Ok(())
-    }
-
-    /// Fetches what is at `place` of the arena.
-    fn fetch(
-        &mut self,
-        arena: &CudaSlice<u8>,
-        place: &Range<usize>,
-        pixels: &mut [u8],
-    ) -> Result<()> {
-        let from = arena.slice(place.clone());
-        let host = &mut self.memory.as_mut_slice()?[..place.len()];
-        let mut arrived = Vec::new();
-        for (band, host) in host.chunks_mut(BAND).enumerate() {
-            let range = band * BAND..band * BAND + host.len();
-            self.stream.memcpy_dtoh(&from.slice(range), host)?;
-            arrived.push(self.stream.record_event(None)?);
-        }
-        let bands = host.chunks(BAND).zip(pixels.chunks_mut(BAND));
-        for ((host, pixels), arrived) in bands.zip(arrived) {
-            arrived.synchronize()?;
-            copy(host, pixels);
-        }
         Ok(())
     }
 }
@@ -439,12 +366,6 @@ impl Backend for Cuda {
             ready.paint_next(stream, seen, held, output)
         })
     }
-}
-
-/// Copies on every core: one alone is slower than the bus.
-fn copy(from: &[u8], to: &mut [u8]) {
-    let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
-    shares.for_each(|(from, to)| to.copy_from_slice(from));
 }
 
 /// The part of `length` with which a picture would take `free` bytes instead of `needed`.

@@ -148,7 +148,7 @@ __device__ __forceinline__ void write_partials(char *arena, const Layer &layer, 
 // The first layer's output, as it is in the registers: four lanes have 32 bytes that belong together.
 template <int TILES, typename Values>
 __device__ __forceinline__ void write_single(char *arena, const Layer &layer, Values two,
-                                           const bool (&inside)[2][2], int top, int left) {
+                                             const bool (&inside)[2][2], int top, int left) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float2 *output = reinterpret_cast<float2 *>(arena + layer.output);
 #pragma unroll

@@ -7,23 +7,16 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
+use super::film;
 use super::weights::{Kind, OCTET, Packed, Weights};
-use crate::flow::{Cells, LIMIT, Motion};
 use crate::frame::Frame;
 use crate::network::Network;
-use crate::steady::Keeps;
 
 /// Places are multiples of this, in bytes: a line of the GPU's caches.
 const LINE: usize = 128;
 
 /// Floats from one pixel's products to the next in the last layer, as in `kernels.cu`.
 const LAST_PIXEL: usize = 29;
-
-/// Bytes of what a film's kernels are told before the motion, as in `film.h`.
-const TOLD: usize = 64;
-
-/// Threads of a block of a film's kernels, each for a pixel of a row; as in `film.h`.
-const FILM_THREADS: usize = 128;
 
 /// What a kernel is told: `Layer` in `kernels.cu`, which documents it.
 #[repr(C)]
@@ -102,7 +95,7 @@ pub struct Program {
     pub valid: Range<usize>,
     /// Where the painting comes out: RGB bytes.
     pub painted: Range<usize>,
-    /// Where what [`tell`] says of a frame of a film goes.
+    /// Where what [`film::tell`] says of a frame of a film goes.
     pub told: Range<usize>,
     /// Where a film's painting comes out, steadied, and stays for its next frame: RGB bytes.
     pub kept: Range<usize>,
@@ -157,9 +150,7 @@ impl Program {
         let carried = take(bytes).with_context(too_large)?;
         let valid = take(pixels).with_context(too_large)?;
         let kept = take(bytes).with_context(too_large)?;
-        let cells = Cells::of(width, height);
-        let told = TOLD + 3 * 4 * cells.width * cells.height;
-        let told = take(told).with_context(too_large)?;
+        let told = take(film::told(width, height)).with_context(too_large)?;
         let mut scales = Vec::new();
         let mut parts = 0; // bytes of the partial sums, at most
         let mut wanted = Vec::new();
@@ -214,21 +205,9 @@ impl Program {
             painted: painted.start as u64,
             told: told.start as u64,
             kept: kept.start as u64,
-            frame_width: width as i32,
-            frame_height: height as i32,
-            cells_x: cells.width as i32,
-            cells_y: cells.height as i32,
-            cell_side: cells.side as i32,
             ..Arguments::default()
         };
-        let film = |kernel: &str| Launch {
-            name: kernel.to_string(),
-            kernel: kernel.to_string(),
-            grid: [height as u32, width.div_ceil(FILM_THREADS) as u32, 1],
-            threads: FILM_THREADS as u32,
-            shared: 0,
-            arguments: film,
-        };
+        let [carry, keep] = film::launches(film, width, height);
         let mut program = Self {
             arena,
             frame,
@@ -239,8 +218,8 @@ impl Program {
             told,
             kept,
             launches: Vec::new(),
-            carry: film("carry"),
-            keep: film("keep"),
+            carry,
+            keep,
         };
         for (index, packed) in layers.iter().enumerate() {
             program.launch(layers, &places, index, packed, (width, height), partials);
@@ -382,34 +361,6 @@ pub fn center(frame: &Frame) -> [u8; 3] {
         count += 1;
     }
     sums.map(|sum| (sum / count.max(1)) as u8)
-}
-
-/// What the kernels of a film are told of a frame: how it `follows` from the one before, if it does.
-/// Writes it into `told`, which is kept from frame to frame.
-pub fn tell(follows: Option<(&Motion, Keeps)>, told: &mut Vec<u8>) {
-    let (motion, keeps) = follows.unzip();
-    let Keeps {
-        stays,
-        strokes,
-        edges,
-    } = keeps.unwrap_or_default();
-    let limit = (LIMIT * 256.0) as i32;
-    let numbers = [i32::from(motion.is_some()), limit, i32::from(stays)].into_iter();
-    let parts = [strokes, edges].into_iter();
-    let parts = parts.flat_map(|part| [part.gain, part.least, part.most].map(i32::from));
-    told.clear();
-    told.extend(numbers.chain(parts).flat_map(i32::to_ne_bytes));
-    told.resize(TOLD, 0);
-    let planes = motion.map(|motion| [&motion.across, &motion.down, &motion.error]);
-    for plane in planes.into_iter().flatten() {
-        let start = told.len();
-        told.resize(start + 4 * plane.len(), 0);
-        // Written in place, so that the loop becomes a copy: pushing takes 1 ms.
-        let places = told[start..].as_chunks_mut::<4>().0;
-        for (place, value) in places.iter_mut().zip(plane) {
-            *place = value.to_ne_bytes();
-        }
-    }
 }
 
 /// Blocks along x and y that an output of this size takes.
