@@ -133,6 +133,33 @@ fn time_is_counted_for_the_stage_that_spends_it() -> Result<()> {
 }
 
 #[test]
+fn a_frame_is_watched_while_the_one_before_is_painted() -> Result<()> {
+    let pause = || std::thread::sleep(Duration::from_millis(10));
+    let slow_watch = |frame: &Frame, seen: &mut u64| {
+        pause();
+        watch(frame, seen);
+    };
+    let slow_paint = |input: &Frame, seen: &u64, output: &mut Frame| {
+        pause();
+        invert(input, seen, output)
+    };
+    let (mut source, mut sink) = (source(30), Sink::default());
+    let stop = AtomicBool::new(false);
+    let report = pipeline::run(
+        &mut source,
+        slow_watch,
+        slow_paint,
+        &mut sink,
+        &stop,
+        |_| {},
+    )?;
+    assert!(report.watching >= Duration::from_millis(300), "{report:?}");
+    let one_after_the_other = report.watching + report.painting;
+    assert!(report.elapsed < one_after_the_other * 3 / 4, "{report:?}");
+    Ok(())
+}
+
+#[test]
 fn no_frames_make_an_empty_report() -> Result<()> {
     let report = run(&mut source(0), invert, &mut Sink::default())?;
     assert_eq!(report.frames, 0);
