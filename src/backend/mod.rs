@@ -178,7 +178,12 @@ mod tests {
 
     #[test]
     fn an_engine_that_paints_something_else_is_refused() {
-        struct Other(cpu::Cpu, u8);
+        /// Adds to a value, or forgets what it painted last.
+        struct Other {
+            cpu: cpu::Cpu,
+            adds: u8,
+            forgets: bool,
+        }
 
         impl Backend for Other {
             fn name(&self) -> &str {
@@ -186,11 +191,11 @@ mod tests {
             }
 
             fn load(&mut self, model: &Model) -> Result<()> {
-                self.0.load(model)
+                self.cpu.load(model)
             }
 
             fn has_memory(&self) -> bool {
-                self.0.has_memory()
+                self.cpu.has_memory()
             }
 
             fn stylize_after(
@@ -199,59 +204,38 @@ mod tests {
                 input: &Frame,
                 output: &mut Frame,
             ) -> Result<()> {
-                self.0.stylize_after(last, input, output)?;
+                self.cpu.stylize_after(last, input, output)?;
                 let value = &mut output.pixels[4321];
-                *value = if *value < 128 {
-                    *value + self.1
-                } else {
-                    *value - self.1
+                *value = match *value {
+                    dark @ ..128 => dark + self.adds,
+                    bright => bright - self.adds,
                 };
                 Ok(())
-            }
-        }
-
-        /// Forgets what it painted last.
-        struct Forgetful(cpu::Cpu);
-
-        impl Backend for Forgetful {
-            fn name(&self) -> &str {
-                "forgetful"
-            }
-
-            fn load(&mut self, model: &Model) -> Result<()> {
-                self.0.load(model)
-            }
-
-            fn has_memory(&self) -> bool {
-                self.0.has_memory()
-            }
-
-            fn stylize_after(
-                &mut self,
-                last: Option<&Carried>,
-                input: &Frame,
-                output: &mut Frame,
-            ) -> Result<()> {
-                self.0.stylize_after(last, input, output)
             }
 
             fn stylize_next(
                 &mut self,
                 seen: &Seen,
                 held: &Frame,
-                _steadier: &mut Steadier,
+                steadier: &mut Steadier,
                 output: &mut Frame,
             ) -> Result<()> {
-                let mut steadier = Steadier::default();
-                self.0.stylize_next(seen, held, &mut steadier, output)
+                if self.forgets {
+                    *steadier = Steadier::default();
+                }
+                self.cpu.stylize_next(seen, held, steadier, output)
             }
         }
 
-        let cpu = || cpu::Cpu::new(Some(1), None).unwrap();
-        check::ensure_paints_alike(&mut Other(cpu(), 1), &mut cpu()).unwrap();
-        let error = check::ensure_paints_alike(&mut Other(cpu(), 90), &mut cpu()).unwrap_err();
+        let check = |adds, forgets| {
+            let [cpu, mut reference] = [(); 2].map(|()| cpu::Cpu::new(Some(1), None).unwrap());
+            let mut other = Other { cpu, adds, forgets };
+            check::ensure_paints_alike(&mut other, &mut reference)
+        };
+        check(1, false).unwrap();
+        let error = check(90, false).unwrap_err();
         assert!(error.to_string().contains("90"), "{error}");
-        let error = check::ensure_paints_alike(&mut Forgetful(cpu()), &mut cpu()).unwrap_err();
-        assert!(error.to_string().contains("`forgetful`"), "{error}");
+        let error = check(0, true).unwrap_err();
+        assert!(error.to_string().contains("`other`"), "{error}");
     }
 }
