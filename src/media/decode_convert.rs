@@ -12,6 +12,7 @@ use crate::scale;
 /// Converts the pictures of one stream; keeps its memory.
 pub(super) struct Converter {
     turn: Turn,
+    planes: ycbcr::Planes,
     /// Of the stored size, before [`scale::Scaler`] shrinks it.
     whole: Frame,
     shrink: scale::Scaler,
@@ -26,6 +27,7 @@ impl Converter {
     pub fn new(turn: Turn) -> Self {
         Self {
             turn,
+            planes: ycbcr::Planes::default(),
             whole: Frame::default(),
             shrink: scale::Scaler::default(),
             stored: Frame::default(),
@@ -65,9 +67,9 @@ impl Converter {
             false => &mut self.stored,
         };
         if stored == (width, height) {
-            ycbcr::to_rgb(picture, &from, target)?;
+            ycbcr::to_rgb(picture, &from, &mut self.planes, target)?;
         } else {
-            ycbcr::to_rgb(picture, &from, &mut self.whole)?;
+            ycbcr::to_rgb(picture, &from, &mut self.planes, &mut self.whole)?;
             self.shrink.run(&self.whole, stored, false, target)?;
         }
         if !upright {
