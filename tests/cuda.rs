@@ -4,6 +4,8 @@
 mod common;
 #[path = "cuda/emulator.rs"]
 mod emulator;
+#[path = "common/films.rs"]
+mod films;
 
 use repaint::backend::Backend;
 use repaint::backend::check::{self, difference};
@@ -15,6 +17,8 @@ use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
 use repaint::network::Network;
 use repaint::steady::{Seen, Steadier, Watcher};
+
+use films::{carried, film, paint, picture};
 
 /// A launch for the emulator.
 fn describe(launch: &Launch) -> emulator::Launch<'_> {
@@ -82,44 +86,6 @@ fn emulate(model: &Model, last: Option<&Carried>, input: &Frame, backwards: bool
     painted.shape_like(input);
     painted.pixels.copy_from_slice(&done[program.painted]);
     painted
-}
-
-/// What the engine for CPUs paints.
-fn paint(model: &Model, last: Option<&Carried>, input: &Frame) -> Frame {
-    let mut engine = Cpu::new(None, None).unwrap();
-    engine.load(model).unwrap();
-    let mut painted = Frame::default();
-    engine.stylize_after(last, input, &mut painted).unwrap();
-    painted
-}
-
-/// A picture of slow waves and some noise.
-fn picture(width: usize, height: usize, seed: usize) -> Frame {
-    let mut frame = Frame::new(width, height);
-    for (i, value) in frame.pixels.iter_mut().enumerate() {
-        let (x, y, color) = (i / 3 % width, i / 3 / width, i % 3 + seed);
-        let wave = ((x * (color + 1)) as f32 / 9.0).sin() + (y as f32 / 7.0 + color as f32).cos();
-        let noise = (i * 7919 + seed * 31) % 97;
-        *value = (115.0 + 45.0 * wave + noise as f32 / 2.0).clamp(0.0, 255.0) as u8;
-    }
-    frame
-}
-
-/// A carried painting that is valid but for a corner.
-fn carried(width: usize, height: usize) -> Carried {
-    let valid = |i: usize| {
-        if i % width < 5 && i / width < 7 {
-            0
-        } else {
-            255
-        }
-    };
-    Carried {
-        width,
-        height,
-        pixels: picture(width, height, 5).pixels,
-        valid: (0..width * height).map(valid).collect(),
-    }
 }
 
 /// Holds the emulated GPU against the CPU: rounding to f16 may show by 2 of 255, also where the norms
@@ -221,27 +187,6 @@ fn the_trained_styles_paint_as_on_the_cpu() {
         assert_paints_like_the_cpu(name, &model, None, &input);
         assert_paints_like_the_cpu(name, &model, None, &fog);
     }
-}
-
-/// A film of `frames` frames: a picture that moves to the left, with something still before it.
-fn film((width, height): (usize, usize), frames: usize) -> Vec<Frame> {
-    let scene = picture(width + 4 * frames, height, 1);
-    let still = picture(width, height, 9);
-    let frame = |index: usize| {
-        let mut frame = Frame::new(width, height);
-        frame.index = index as u64;
-        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
-            let (x, y) = (i % width, i / width);
-            let before = x > width / 3 && x < width / 2 && y > height / 4;
-            let (from, at) = match before {
-                true => (&still, i),
-                false => (&scene, y * scene.width + x + 3 * index),
-            };
-            pixel.copy_from_slice(&from.pixels[3 * at..][..3]);
-        }
-        frame
-    };
-    (0..frames).map(frame).collect()
 }
 
 #[test]
@@ -391,54 +336,5 @@ fn tensors_in_use_at_the_same_time_lie_apart() {
             assert!(pair[0].1 <= pair[1].0, "{}: {taken:?}", launch.name);
         }
         assert!(taken.last().unwrap().1 <= program.arena as u64);
-    }
-}
-
-/// The engine as a whole on a real card, where there is one.
-#[cfg(feature = "cuda")]
-#[test]
-fn a_card_paints_as_the_cpu_does() {
-    let mut engine = match repaint::backend::cuda::Cuda::new() {
-        Ok(engine) => engine,
-        Err(error) => {
-            println!("skipped: {error}");
-            return;
-        }
-    };
-    let networks = [[8, 16, 32], [16, 32, 64], [32, 64, 128], [5, 12, 20]];
-    for network in networks.map(Network::new) {
-        for network in [network, network.with_memory()] {
-            let model = Model::random(network, 11).unwrap();
-            engine.load(&model).unwrap();
-            for (width, height) in [(70, 45), (333, 500), (70, 45), (1280, 720)] {
-                let (input, last) = (picture(width, height, 6), carried(width, height));
-                for last in [None, Some(&last), None] {
-                    let mut painted = Frame::default();
-                    engine.stylize_after(last, &input, &mut painted).unwrap();
-                    let found = difference(&painted, &paint(&model, last, &input));
-                    assert!(found <= 2, "{network:?} at {width}x{height}: {found}/255");
-                }
-                let mut cpu = Cpu::new(None, None).unwrap();
-                cpu.load(&model).unwrap();
-                let [mut found, mut expected] = [Frame::default(), Frame::default()];
-                let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
-                let (mut steadier, mut unused) = (Steadier::default(), Steadier::default());
-                for frame in film((width, height), 4) {
-                    watcher.look(&frame, &mut seen);
-                    let held = seen.held().unwrap();
-                    engine
-                        .stylize_next(&seen, held, &mut unused, &mut found)
-                        .unwrap();
-                    cpu.stylize_next(&seen, held, &mut steadier, &mut expected)
-                        .unwrap();
-                    let found = difference(&found, &expected);
-                    let frame = frame.index;
-                    assert!(
-                        found <= 6,
-                        "{network:?} at {width}x{height}, {frame}: {found}/255"
-                    );
-                }
-            }
-        }
     }
 }
