@@ -2,9 +2,10 @@
 //! decode and encode them, or in two, as GPUs decode. The only place that knows the yuv crate.
 //!
 //! swscale is exact only on a path that takes some 4 ms for a 768x432 frame of 8 bits, a tenth of the time
-//! that painting it takes, 19 ms for 1920x1080 of 10, and 2 ms for 1280x720 on the way back, as long as a
+//! that painting it takes, 10 to 19 ms for 1920x1080, and 2 ms for 1280x720 on the way back, as long as a
 //! GPU paints it three times. Each chroma value colours its four pixels, as most players show it: copied
-//! films keep within 0.5 dB of what smoother chroma keeps. (The crate's bilinear chroma lies one row off.)
+//! films keep within 0.8 dB of what smoother chroma keeps, and of 4:4:4, where nothing needs smoothing, 49.5
+//! dB instead of 51.1. (The crate's bilinear chroma lies one row off.)
 //! On the way back a chroma value is the mean of its four pixels.
 
 use anyhow::{Context, Result};
