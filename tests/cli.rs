@@ -272,3 +272,33 @@ fn a_reader_that_has_gone_ends_no_work() {
     assert_eq!(status.code(), Some(1), "one of the two is no picture");
     assert!(folder.path().join("painted/picture.png").is_file());
 }
+
+#[test]
+fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
+    let folder = playground();
+    let (mut names, mut expected) = (Vec::new(), String::new());
+    for i in 0..9 {
+        let name = format!("{i}.png");
+        // The larger ones first, so that later ones are done before them.
+        let mut frame = repaint::frame::Frame::new(40 * (9 - i), 30 + i);
+        for (at, value) in frame.pixels.iter_mut().enumerate() {
+            *value = ((at * (i + 3) / 5) ^ (at / 90)) as u8;
+        }
+        let place = folder.path().join(&name);
+        repaint::media::picture::write(&place, &frame, repaint::output::Existing::Keep).unwrap();
+        expected += &format!("painted/{name}: {}x{}\n", frame.width, frame.height);
+        names.push(name);
+    }
+    names.insert(4, "text.mp4".to_string());
+    let mut args = vec!["image", "-o", "painted"];
+    args.extend(names.iter().map(String::as_str));
+    let output = repaint(folder.path(), &args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 10 pictures could not be painted: text.mp4"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    let single = repaint(folder.path(), &["image", "7.png", "-o", "single.png"]);
+    assert!(single.status.success());
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("painted/7.png"), bytes("single.png"));
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -18,6 +20,13 @@ use crate::scale;
 /// Most pixels of a picture that is scaled.
 const MAX_PIXELS: usize = 1 << 28;
 
+/// Most pixels of several pictures that are in work at once: with what reading and writing takes, some 12
+/// bytes each.
+const PIXELS_AT_ONCE: usize = 100_000_000;
+
+/// Most pictures that are in work at once.
+const AT_ONCE: usize = 8;
+
 /// Paints pictures. A bad one among several does not keep the others from being painted; the
 /// error at the end names it. Once `stop` is set no further picture is begun and the result is
 /// [`Interrupted`].
@@ -27,32 +36,152 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
         ensure_input_file(input, "picture")?;
         ensure_place(input, place, existing(args.paint.overwrite))?;
         let mut painter = open_painter(&args.paint)?;
-        return paint(input, place, &mut painter, &args.paint);
+        let painting_of = |frame| painting_of(&frame, &mut painter);
+        say!("{}", paint(input, place, &args.paint, painting_of)?);
+        return Ok(());
     }
     for (input, place) in &places {
         ensure_place(input, place, existing(args.paint.overwrite))?;
     }
     let mut painter = open_painter(&args.paint)?;
-    let mut bad = Vec::new();
-    for (done, (input, place)) in places.iter().enumerate() {
-        if stop.load(Ordering::Relaxed) {
-            let total = places.len();
-            let painted = done - bad.len();
-            return Err(Interrupted(format!("{painted} of {total} pictures painted")).into());
-        }
-        if let Err(error) = paint(input, place, &mut painter, &args.paint) {
-            remark!("{error:#}");
-            bad.push(input.display().to_string());
-        }
+    let (mut done, mut bad) = (0, Vec::new());
+    paint_all(
+        &places,
+        &mut painter,
+        &args.paint,
+        stop,
+        |input, painted| {
+            match painted {
+                Ok(words) => say!("{words}"),
+                Err(error) => {
+                    remark!("{error:#}");
+                    bad.push(input.display().to_string());
+                }
+            }
+            done += 1;
+        },
+    );
+    let total = places.len();
+    if done < total {
+        let painted = done - bad.len();
+        return Err(Interrupted(format!("{painted} of {total} pictures painted")).into());
     }
     ensure!(
         bad.is_empty(),
-        "{} of {} pictures could not be painted: {}",
+        "{} of {total} pictures could not be painted: {}",
         bad.len(),
-        places.len(),
         bad.join(", ")
     );
     Ok(())
+}
+
+/// What the threads that read and write want of the one that paints.
+enum Message {
+    /// To paint a picture and send the painting back.
+    Paint(Frame, Sender<Result<Frame>>),
+    /// To tell how the picture of this number went.
+    Done(usize, Result<String>),
+}
+
+/// Paints each picture into its place. Some are read and written in threads of their own while another
+/// is painted, which a GPU is done with sooner. `tell` hears of all, in their order; of fewer once `stop`
+/// is set.
+fn paint_all<'a>(
+    places: &'a [(PathBuf, PathBuf)],
+    painter: &mut Painter,
+    args: &PaintArgs,
+    stop: &AtomicBool,
+    mut tell: impl FnMut(&'a Path, Result<String>),
+) {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or_else(cores, usize::from);
+    let (line, room) = (Mutex::new(places.iter().enumerate()), Room::default());
+    let (messages, to_do) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..(threads + 1).min(AT_ONCE).min(places.len()) {
+            let messages = messages.clone();
+            let (line, room) = (&line, &room);
+            scope.spawn(move || {
+                loop {
+                    let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let Some((number, (input, place))) = line.next() else {
+                        break;
+                    };
+                    let _room = room.take(pixels(input, args.size));
+                    drop(line); // held till now, so that nobody overtakes a large picture
+                    let by_painter = |frame| {
+                        let (painted, painting) = std::sync::mpsc::channel();
+                        messages.send(Message::Paint(frame, painted))?;
+                        painting.recv()?
+                    };
+                    let done = paint(input, place, args, by_painter);
+                    if messages.send(Message::Done(number, done)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(messages);
+        let (mut done, mut next) = (BTreeMap::new(), 0);
+        for message in to_do {
+            match message {
+                Message::Paint(frame, painted) => {
+                    // Nobody waits for it only where a thread panicked.
+                    let _ = painted.send(painting_of(&frame, painter));
+                }
+                Message::Done(number, result) => {
+                    done.insert(number, result);
+                    while let Some(result) = done.remove(&next) {
+                        tell(&places[next].0, result);
+                        next += 1;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Room for pictures in work, in pixels.
+#[derive(Default)]
+struct Room {
+    taken: Mutex<usize>,
+    left: Condvar,
+}
+
+impl Room {
+    /// Waits until there is room for so many pixels, or for a picture by itself, and takes it until the
+    /// result is dropped.
+    fn take(&self, pixels: usize) -> Taken<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |taken: &mut usize| *taken > 0 && *taken + pixels > PIXELS_AT_ONCE;
+        let taken = self.left.wait_while(taken, full);
+        *taken.unwrap_or_else(PoisonError::into_inner) += pixels;
+        Taken { room: self, pixels }
+    }
+}
+
+/// Part of a [`Room`].
+struct Taken<'a> {
+    room: &'a Room,
+    pixels: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let taken = self.room.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= self.pixels;
+        self.room.left.notify_all();
+    }
+}
+
+/// Pixels of a picture file, as it is or as it is painted, whichever are more; 0 for a broken one.
+fn pixels(input: &Path, short_side: Option<u32>) -> usize {
+    let (width, height) = picture::size(input).unwrap_or_default();
+    let painted = short_side.map_or((0, 0), |side| scaled(width, height, side as usize));
+    (width * height).max(painted.0 * painted.1)
 }
 
 /// Where each picture goes. A single input goes to `output` itself unless that is a folder, in
@@ -115,10 +244,16 @@ fn ensure_place(input: &Path, place: &Path, existing: Existing) -> Result<()> {
     Ok(())
 }
 
-fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) -> Result<()> {
+/// Reads `input`, has it painted and writes it to `place`; says what was written.
+fn paint(
+    input: &Path,
+    place: &Path,
+    args: &PaintArgs,
+    painting_of: impl FnOnce(Frame) -> Result<Frame>,
+) -> Result<String> {
     let mut frame = picture::read(input)?;
     if let Some(side) = args.size {
-        let (width, height) = scaled(&frame, side as usize);
+        let (width, height) = scaled(frame.width, frame.height, side as usize);
         ensure!(
             width * height <= MAX_PIXELS,
             "--size {side} makes `{}` {width}x{height}: choose a smaller size",
@@ -126,21 +261,24 @@ fn paint(input: &Path, place: &Path, painter: &mut Painter, args: &PaintArgs) ->
         );
         frame = scale::resized(&frame, width, height)?;
     }
-    let mut painting = Frame::default();
-    painter
-        .paint(&frame, &mut painting)
-        .with_context(|| format!("could not paint `{}`", input.display()))?;
+    let painting =
+        painting_of(frame).with_context(|| format!("could not paint `{}`", input.display()))?;
     picture::write(place, &painting, existing(args.overwrite))?;
     let (width, height) = (painting.width, painting.height);
-    say!("{}: {width}x{height}", place.display());
-    Ok(())
+    Ok(format!("{}: {width}x{height}", place.display()))
 }
 
-/// Size of `frame` scaled to a shorter side of `side` pixels.
-fn scaled(frame: &Frame, side: usize) -> (usize, usize) {
-    let short = frame.width.min(frame.height).max(1);
+fn painting_of(frame: &Frame, painter: &mut Painter) -> Result<Frame> {
+    let mut painting = Frame::default();
+    painter.paint(frame, &mut painting)?;
+    Ok(painting)
+}
+
+/// A size scaled to a shorter side of `side` pixels.
+fn scaled(width: usize, height: usize, side: usize) -> (usize, usize) {
+    let short = width.min(height).max(1);
     let scale = |length: usize| ((length * side + short / 2) / short).max(1);
-    (scale(frame.width), scale(frame.height))
+    (scale(width), scale(height))
 }
 
 #[cfg(test)]
@@ -149,6 +287,30 @@ mod tests {
 
     fn paths(names: &[&str]) -> Vec<PathBuf> {
         names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn pictures_in_work_at_once_fit_into_the_room() {
+        let (room, inside) = (Room::default(), Mutex::new((0, 0)));
+        std::thread::scope(|scope| {
+            for picture in 0..12 {
+                let (room, inside) = (&room, &inside);
+                let pixels = if picture == 5 { 7 } else { 1 } * PIXELS_AT_ONCE / 3;
+                scope.spawn(move || {
+                    let _taken = room.take(pixels);
+                    let enter = |(now, most): &mut (usize, usize)| {
+                        *now += pixels;
+                        assert!(*now <= PIXELS_AT_ONCE || *now == pixels, "{now}");
+                        *most = (*most).max(*now);
+                    };
+                    enter(&mut inside.lock().unwrap());
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    inside.lock().unwrap().0 -= pixels;
+                });
+            }
+        });
+        assert_eq!(*inside.lock().unwrap(), (0, 7 * PIXELS_AT_ONCE / 3));
+        assert_eq!(*room.taken.lock().unwrap(), 0);
     }
 
     #[test]

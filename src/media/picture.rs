@@ -108,6 +108,15 @@ pub fn read(path: &Path) -> Result<Frame> {
     })
 }
 
+/// Width and height of a picture file, before it is turned upright. Fails for what is none.
+pub fn size(path: &Path) -> Result<(usize, usize)> {
+    let what = || format!("could not read picture `{}`", path.display());
+    let reader = ImageReader::open(path).with_context(what)?;
+    let reader = reader.with_guessed_format().with_context(what)?;
+    let (width, height) = reader.into_dimensions().with_context(what)?;
+    Ok((width as usize, height as usize))
+}
+
 /// Writes a png or jpeg file, by the ending of `path`. The file appears when it is whole.
 pub fn write(path: &Path, frame: &Frame, existing: Existing) -> Result<()> {
     let format = PictureFormat::of(path)?;
