@@ -13,18 +13,21 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
     }
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
-        compile_kernels("src/backend/cuda/kernels.cu", "kernels.fatbin");
-        compile_kernels("src/ops/cuda/kernels.cu", "training.fatbin");
+        compile_kernels(HEADERS, "kernels.fatbin");
+        compile_kernels(TRAINING, "training.fatbin");
     }
 }
 
 /// Where `gpu.h` lies.
 const HEADERS: &str = "src/backend/cuda";
 
-/// Compiles a source with kernels to a file of the build's folder.
-fn compile_kernels(source: &str, product: &str) {
-    println!("cargo::rerun-if-changed={source}");
-    println!("cargo::rerun-if-changed={HEADERS}");
+/// Where the kernels of training lie.
+const TRAINING: &str = "src/ops/cuda";
+
+/// Compiles the kernels of a folder to a file of the build's folder.
+fn compile_kernels(folder: &str, product: &str) {
+    let source = format!("{folder}/kernels.cu");
+    println!("cargo::rerun-if-changed={folder}");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     let nvcc = match std::env::var_os("CUDA_HOME") {
         Some(home) => PathBuf::from(home).join("bin/nvcc"),
@@ -41,7 +44,7 @@ fn compile_kernels(source: &str, product: &str) {
     // PTX of the oldest runs on every card, those between two of the list included.
     command.arg("-gencode=arch=compute_80,code=compute_80");
     command
-        .args(["-I", HEADERS, source])
+        .args(["-I", HEADERS, &source])
         .arg("-o")
         .arg(out.join(product));
     match command.status() {
