@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cmath>
+#include <csetjmp>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -41,8 +42,12 @@ struct Operands {
     int lanes;
 };
 
+// Entered by its context, left and entered again by jumps: contexts would ask the kernel for the mask
+// of signals each time, which takes as long as all else.
 struct Fiber {
     ucontext_t context;
+    jmp_buf place;
+    bool begun;
     std::vector<char> stack;
     Wait wait;
     Operands operands;
@@ -66,7 +71,7 @@ struct Registered {
 };
 
 inline Dim thread_place, block_place, grid_size, block_size;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::vector<Fiber> fibers;
 inline char *arena_start, *shared_start;
 inline const Layer *layer_now;
@@ -115,7 +120,8 @@ inline void wait(Wait what) {
     Fiber &self = fibers[thread_place.x];
     const unsigned thread = thread_place.x;
     self.wait = what;
-    swapcontext(&self.context, &scheduler);
+    if (!_setjmp(self.place))
+        _longjmp(scheduler, 1);
     thread_place.x = thread;
 }
 
@@ -128,6 +134,17 @@ inline Operands &bring(Operation operation) {
 inline void run_fiber() {
     body_now(arena_start, *layer_now, shared_start);
     fibers[thread_place.x].wait = Wait::DONE;
+    _longjmp(scheduler, 1);
+}
+
+// Runs a thread until it waits.
+inline void enter(Fiber &fiber) {
+    if (_setjmp(scheduler))
+        return;
+    if (fiber.begun)
+        _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    setcontext(&fiber.context);
 }
 
 // Does the operation that the 32 lanes from `first` on have brought.
@@ -200,7 +217,7 @@ inline Wait run_warp(unsigned warp, bool backwards) {
         for (unsigned i = 0; i < 32; ++i) {
             const unsigned lane = backwards ? 31 - i : i;
             thread_place.x = 32 * warp + lane;
-            swapcontext(&scheduler, &first[lane].context);
+            enter(first[lane]);
         }
         for (int lane = 1; lane < 32; ++lane)
             if (first[lane].wait != first[0].wait)
@@ -217,7 +234,8 @@ inline void run_block(unsigned threads, bool backwards) {
         fiber.stack.resize(64 << 10);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = &scheduler;
+        fiber.context.uc_link = nullptr;
+        fiber.begun = false;
         makecontext(&fiber.context, run_fiber, 0);
     }
     const unsigned warps = threads / 32;
