@@ -155,6 +155,7 @@ impl Cuda {
     ) -> Result<()> {
         let weights = self.weights.as_ref().context("no model is loaded")?;
         let size = (input.width, input.height);
+        self.context.bind_to_thread()?; // frames may come from any
         let mut ready = match self.ready.take() {
             Some(ready) if ready.size == size => ready,
             other => {

@@ -7,9 +7,9 @@ use candle_core::{
     CpuStorage, CudaDevice, CudaStorage, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::ops::cuda::launches::{self, Convolution};
 use super::{address, device_of, empty, no_cpu, parts, place, place_of, run, tensor};
 use crate::kernels::Geometry;
+use crate::ops::cuda::launches::{self, Convolution};
 
 /// A kernel packed for the convolution, and turned for its gradient, when it is first needed.
 #[derive(Default)]

@@ -2,9 +2,9 @@
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 
-use crate::ops::cuda::launches;
 use super::{address, device_of, empty, no_cpu, place, place_of, run, tensor};
 use crate::network::NORM_EPSILON;
+use crate::ops::cuda::launches;
 use crate::ops::warp::Field;
 
 /// See [`crate::ops::instance_norm`].
