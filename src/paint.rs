@@ -79,13 +79,20 @@ impl Painter {
         } else {
             self.watcher.reset();
         }
-        let painted = self.paint_seen(input, &seen, output);
+        let painted = self.paint_seen(input, &seen, None, output);
         self.seen = seen;
         painted
     }
 
-    /// As [`Painter::paint`], for a frame that another [`Watcher`] has `seen`.
-    pub fn paint_seen(&mut self, input: &Frame, seen: &Seen, output: &mut Frame) -> Result<()> {
+    /// As [`Painter::paint`], for a frame that another [`Watcher`] has `seen`, as it has the `next` one, if
+    /// that is known already.
+    pub fn paint_seen(
+        &mut self,
+        input: &Frame,
+        seen: &Seen,
+        next: Option<&Seen>,
+        output: &mut Frame,
+    ) -> Result<()> {
         if self.strength <= 0.0 {
             output.shape_like(input);
             output.pixels.copy_from_slice(&input.pixels);
@@ -93,9 +100,9 @@ impl Painter {
         }
         match seen.held() {
             None => self.backend.stylize(input, output)?,
-            Some(held) => {
+            Some(_) => {
                 let steadier = &mut self.steadier;
-                self.backend.stylize_next(seen, held, steadier, output)?;
+                self.backend.stylize_next(seen, next, steadier, output)?;
             }
         }
         if self.keep_colors {

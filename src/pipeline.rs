@@ -25,12 +25,12 @@ use crate::media::{FrameSink, FrameSource};
 /// would only cost memory (25 MB a frame at 4K) and delay the answer to Ctrl-C.
 const QUEUE: usize = 4;
 
-/// Frames that were watched and wait for the painter. Watching takes the same time for every frame: one
-/// is enough.
-const WATCHED: usize = 1;
+/// Frames that were watched and wait for the painter: the one after that which it paints, so that an engine
+/// may begin with it, and one more, as watching takes the same time for every frame.
+const WATCHED: usize = 2;
 
-/// Buffers in circulation on either side of the painter: full queues, one in each hand.
-const BUFFERS: usize = QUEUE + WATCHED + 3;
+/// Buffers in circulation on either side of the painter: full queues, one in each hand, two in the painter's.
+const BUFFERS: usize = QUEUE + WATCHED + 4;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,7 +59,8 @@ impl Report {
 }
 
 /// Takes every frame of `source` through `watch` and `paint` to `sink`, in order. `watch` finds out what
-/// is to be known of a frame before it is painted; `paint` fills its last argument from these two.
+/// is to be known of a frame before it is painted; `paint` fills its last argument from these two, and
+/// is told of the next frame, too, where that was watched already.
 /// `stop` ends the run: frames already painted still reach the sink. `progress` hears, after each
 /// frame, how many the sink has taken.
 ///
@@ -76,7 +77,7 @@ pub fn run<S, T, P, K>(
 where
     S: FrameSource + Send,
     T: Default + Send,
-    P: FnMut(&Frame, &T, &mut Frame) -> Result<()> + Send,
+    P: FnMut(&Frame, &T, Option<&T>, &mut Frame) -> Result<()> + Send,
     K: FrameSink + Send,
 {
     let start = Instant::now();
@@ -84,7 +85,7 @@ where
     let (watched, to_paint) = bounded(WATCHED);
     let (painted, to_encode) = bounded(QUEUE);
     let (empty, to_fill) = bounded(BUFFERS);
-    let (known, to_know) = bounded(WATCHED + 2);
+    let (known, to_know) = bounded(WATCHED + 3);
     let (used, to_reuse) = bounded(BUFFERS);
     let (decoding, watching, painting, encoding) = std::thread::scope(|scope| {
         let stage = |name: &str| Builder::new().name(name.into());
@@ -186,20 +187,22 @@ fn watch_frames<T: Default>(
 
 /// `output`: where paintings go, and buffers for them.
 fn paint_frames<T>(
-    mut paint: impl FnMut(&Frame, &T, &mut Frame) -> Result<()>,
+    mut paint: impl FnMut(&Frame, &T, Option<&T>, &mut Frame) -> Result<()>,
     to_paint: &Receiver<(Frame, T)>,
     give_back: impl Fn((Frame, T)),
     output: (&Sender<Frame>, &Receiver<Frame>),
     stop: &AtomicBool,
 ) -> Result<Stage> {
-    let mut stage = Stage::default();
-    for (frame, seen) in to_paint {
+    let (mut stage, mut ahead) = (Stage::default(), None);
+    while let Some((frame, seen)) = ahead.take().or_else(|| to_paint.recv().ok()) {
         if stage.is_stopped(stop) {
             break;
         }
+        ahead = to_paint.try_recv().ok();
+        let next = ahead.as_ref().map(|(_, seen)| seen);
         let mut painting = output.1.try_recv().unwrap_or_default();
         stage
-            .timed(|| paint(&frame, &seen, &mut painting))
+            .timed(|| paint(&frame, &seen, next, &mut painting))
             .with_context(|| format!("could not paint frame {}", frame.index))?;
         stage.frames += 1;
         give_back((frame, seen));

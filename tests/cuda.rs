@@ -264,7 +264,7 @@ fn a_film_is_painted_as_on_the_cpu() {
             arena = emulator::run("src/backend/cuda", &arena, &launches, false);
 
             let [mut cpu, mut gpu] = [Frame::default(), Frame::default()];
-            let painted = engine.stylize_next(&seen, held, &mut steadier, &mut cpu);
+            let painted = engine.stylize_next(&seen, None, &mut steadier, &mut cpu);
             painted.unwrap();
             gpu.shape_like(&cpu);
             gpu.pixels.copy_from_slice(&arena[program.kept.clone()]);

@@ -60,8 +60,9 @@ fn watch(frame: &Frame, seen: &mut u64) {
     *seen = frame.index;
 }
 
-fn invert(input: &Frame, seen: &u64, output: &mut Frame) -> Result<()> {
+fn invert(input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame) -> Result<()> {
     assert_eq!(*seen, input.index, "what is known of this frame");
+    assert!(next.is_none_or(|next| *next == seen + 1), "and of the next");
     output.shape_like(input);
     for (to, from) in output.pixels.iter_mut().zip(&input.pixels) {
         *to = 255 - from;
@@ -78,7 +79,7 @@ fn source(frames: u64) -> Source {
 
 fn run(
     source: &mut Source,
-    paint: impl FnMut(&Frame, &u64, &mut Frame) -> Result<()> + Send,
+    paint: impl FnMut(&Frame, &u64, Option<&u64>, &mut Frame) -> Result<()> + Send,
     sink: &mut Sink,
 ) -> Result<Report> {
     pipeline::run(source, watch, paint, sink, &AtomicBool::new(false), |_| {})
@@ -106,7 +107,7 @@ fn buffers_travel_back_instead_of_being_allocated() -> Result<()> {
     let (mut source, mut sink) = (source(500), Sink::default());
     run(&mut source, invert, &mut sink)?;
     assert!(
-        source.buffers.len() <= 8,
+        source.buffers.len() <= 10,
         "{} buffers in",
         source.buffers.len()
     );
@@ -121,9 +122,9 @@ fn buffers_travel_back_instead_of_being_allocated() -> Result<()> {
 #[test]
 fn time_is_counted_for_the_stage_that_spends_it() -> Result<()> {
     let (mut source, mut sink) = (source(10), Sink::default());
-    let slow = |input: &Frame, seen: &u64, output: &mut Frame| {
+    let slow = |input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame| {
         std::thread::sleep(Duration::from_millis(10));
-        invert(input, seen, output)
+        invert(input, seen, next, output)
     };
     let report = run(&mut source, slow, &mut sink)?;
     assert!(report.painting >= Duration::from_millis(100), "{report:?}");
@@ -139,9 +140,9 @@ fn a_frame_is_watched_while_the_one_before_is_painted() -> Result<()> {
         pause();
         watch(frame, seen);
     };
-    let slow_paint = |input: &Frame, seen: &u64, output: &mut Frame| {
+    let slow_paint = |input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame| {
         pause();
-        invert(input, seen, output)
+        invert(input, seen, next, output)
     };
     let (mut source, mut sink) = (source(30), Sink::default());
     let stop = AtomicBool::new(false);
@@ -156,6 +157,19 @@ fn a_frame_is_watched_while_the_one_before_is_painted() -> Result<()> {
     assert!(report.watching >= Duration::from_millis(300), "{report:?}");
     let one_after_the_other = report.watching + report.painting;
     assert!(report.elapsed < one_after_the_other * 3 / 4, "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn the_next_frame_is_known_where_painting_takes_longest() -> Result<()> {
+    let mut known = 0;
+    let slow = |input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame| {
+        std::thread::sleep(Duration::from_millis(5));
+        known += u64::from(next.is_some());
+        invert(input, seen, next, output)
+    };
+    run(&mut source(30), slow, &mut Sink::default())?;
+    assert!((20..30).contains(&known), "{known} of 30");
     Ok(())
 }
 
@@ -189,11 +203,11 @@ fn a_failing_sink_is_the_cause_although_the_others_lose_their_neighbour() {
 #[test]
 fn a_failing_painter_is_the_cause_and_names_the_frame() {
     let mut sink = Sink::default();
-    let fail = |input: &Frame, seen: &u64, output: &mut Frame| {
+    let fail = |input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame| {
         if input.index == 7 {
             bail!("out of memory");
         }
-        invert(input, seen, output)
+        invert(input, seen, next, output)
     };
     let error = run(&mut source(1000), fail, &mut sink).unwrap_err();
     assert_eq!(
@@ -205,8 +219,9 @@ fn a_failing_painter_is_the_cause_and_names_the_frame() {
 
 #[test]
 fn a_panic_becomes_an_error_that_names_the_stage() {
-    let explode =
-        |_: &Frame, _: &u64, _: &mut Frame| -> Result<()> { panic!("index out of range") };
+    let explode = |_: &Frame, _: &u64, _: Option<&u64>, _: &mut Frame| -> Result<()> {
+        panic!("index out of range")
+    };
     let error = run(&mut source(1000), explode, &mut Sink::default()).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -9,7 +9,7 @@ pub mod cuda;
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::frame::{Carried, Frame};
 use crate::kernels::Level;
@@ -42,17 +42,20 @@ pub trait Backend: Send {
         output: &mut Frame,
     ) -> Result<()>;
 
-    /// Paints the next frame of a film, the `held` of what was `seen` of it, and steadies the painting.
-    /// `steadier` does that, the same one for all frames, unless the engine does as it does by itself.
+    /// Paints the next frame of a film, of which `seen` tells, and steadies the painting. `steadier` does
+    /// that, the same one for all frames, unless the engine does as it does by itself. `next` tells of the
+    /// frame that is painted after this one, if it is known already: an engine may begin with it. Fails
+    /// for a film that is not steadied, whose frames are stills.
     fn stylize_next(
         &mut self,
         seen: &Seen,
-        held: &Frame,
+        next: Option<&Seen>,
         steadier: &mut Steadier,
         output: &mut Frame,
     ) -> Result<()> {
+        let _ = next;
         let last = steadier.before(seen);
-        self.stylize_after(last, held, output)?;
+        self.stylize_after(last, held(seen)?, output)?;
         steadier.after(seen, output);
         Ok(())
     }
@@ -61,6 +64,11 @@ pub trait Backend: Send {
     fn stylize(&mut self, input: &Frame, output: &mut Frame) -> Result<()> {
         self.stylize_after(None, input, output)
     }
+}
+
+/// The pixels to paint of a frame of a steadied film.
+fn held(seen: &Seen) -> Result<&Frame> {
+    seen.held().context("a film that is not steadied")
 }
 
 /// Fails when a frame has another number of bytes than its size says, or a carried painting another
@@ -216,14 +224,14 @@ mod tests {
             fn stylize_next(
                 &mut self,
                 seen: &Seen,
-                held: &Frame,
+                next: Option<&Seen>,
                 steadier: &mut Steadier,
                 output: &mut Frame,
             ) -> Result<()> {
                 if self.forgets {
                     *steadier = Steadier::default();
                 }
-                self.cpu.stylize_next(seen, held, steadier, output)
+                self.cpu.stylize_next(seen, next, steadier, output)
             }
         }
 

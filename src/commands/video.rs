@@ -64,7 +64,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let report = pipeline::run(
         &mut decoder,
         |frame, seen| watcher.look(frame, seen),
-        |frame, seen, painting| painter.paint_seen(frame, seen, painting),
+        |frame, seen, next, painting| painter.paint_seen(frame, seen, next, painting),
         &mut encoder,
         stop,
         |frames| progress.show(frames),

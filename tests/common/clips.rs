@@ -25,7 +25,7 @@ pub fn fast() -> EncodeSettings {
 pub fn watch_nothing(_frame: &Frame, _seen: &mut ()) {}
 
 /// A painter that leaves frames as they are.
-pub fn copy(input: &Frame, _seen: &(), output: &mut Frame) -> Result<()> {
+pub fn copy(input: &Frame, _seen: &(), _next: Option<&()>, output: &mut Frame) -> Result<()> {
     output.shape_like(input);
     output.pixels.copy_from_slice(&input.pixels);
     Ok(())

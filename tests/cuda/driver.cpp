@@ -1,12 +1,14 @@
 // A driver in the place of NVIDIA's: as much of it as the CUDA engine calls, with the emulator for a card.
 //
-// "GPU memory" is the process's own. Nothing runs when it is asked for, but when somebody waits for
-// it, and then what stands first in a stream chosen by chance: work that has to wait for other work or
-// for the host, and does not say so, sooner or later finds the wrong bytes. Calls without a context,
+// "GPU memory" is the process's own. Little runs when it is asked for, most when somebody waits for
+// it, and then what stands first in a stream chosen by chance, or always in the oldest or the newest
+// that can go on: work that has to wait for other work or for the host, and does not say so, finds the
+// wrong bytes with one of them. Calls without a context,
 // copies beyond an allocation and blocks with more shared memory than was allowed are errors.
 #define REPAINT_EMULATOR
 #include "kernels.cu"
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -32,6 +34,7 @@ struct Work {
 };
 
 struct Stream {
+    unsigned number;
     std::deque<Work> queue;
     std::vector<Work> captured;
     bool captures = false;
@@ -59,6 +62,8 @@ constexpr size_t GUARD = 4096;
 
 std::mutex driver;
 std::minstd_rand chance(1);
+enum { ANY, OLDEST, NEWEST } choice = ANY;
+unsigned streams_made = 0;
 size_t memory_left = size_t(8) << 30;
 std::map<Address, size_t> on_card, pinned; // begin and bytes
 std::map<void *, std::shared_ptr<Stream>> streams = {{nullptr, std::make_shared<Stream>()}};
@@ -84,7 +89,10 @@ void advance() {
         }
     if (able.empty())
         emulator::fail("the streams wait for each other");
-    Stream *stream = able[chance() % able.size()];
+    std::sort(able.begin(), able.end(), [](auto a, auto b) { return a->number < b->number; });
+    Stream *stream = choice == OLDEST   ? able.front()
+                     : choice == NEWEST ? able.back()
+                                        : able[chance() % able.size()];
     const Work first = stream->queue.front();
     stream->queue.pop_front();
     if (first.run)
@@ -142,6 +150,7 @@ extern "C" {
 void emulated_card(unsigned seed, size_t bytes) {
     std::lock_guard<std::mutex> guard(driver);
     chance.seed(seed);
+    choice = seed % 3 == 0 ? ANY : seed % 3 == 1 ? OLDEST : NEWEST;
     memory_left = bytes;
 }
 
@@ -165,6 +174,7 @@ int cuGetErrorString(int, const char **text) { return *text = "an error of the e
 int cuStreamCreate(void **stream, unsigned) {
     CALL
     auto made = std::make_shared<Stream>();
+    made->number = ++streams_made;
     streams[*stream = made.get()] = made;
     return FINE;
 }

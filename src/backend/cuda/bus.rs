@@ -1,11 +1,12 @@
 //! Frames over the bus, in bands: while one is on its way, the next is copied to or from the memory that
-//! the bus reads and writes.
+//! the bus reads and writes. A frame can be sent while the one before is painted: it waits on the card
+//! for its turn.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, PinnedHostSlice};
+use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, PinnedHostSlice};
 use rayon::prelude::*;
 
 /// Bytes that cross the bus at once.
@@ -14,75 +15,123 @@ const BAND: usize = 2 << 20;
 /// Bytes that one thread copies at once.
 const SHARE: usize = 256 << 10;
 
-/// The host's end of the bus: memory for what goes to the card, one after the other; the painting takes
-/// the place of the frame on its way back.
+/// Both ways between the host and the arena.
 pub(super) struct Bus {
+    /// The stream that paints; paintings return in it.
     stream: Arc<CudaStream>,
-    memory: PinnedHostSlice<u8>,
-    /// Bytes of the memory that are on their way.
-    sent: usize,
+    /// The stream in which frames are sent.
+    sending: Arc<CudaStream>,
+    outgoing: PinnedHostSlice<u8>,
+    incoming: PinnedHostSlice<u8>,
+    /// Where on the card what was sent waits for its turn.
+    landing: CudaSlice<u8>,
+    /// Reached when what was sent last has landed: then `outgoing` is free.
+    landed: Option<CudaEvent>,
+    /// Reached when it has been taken to the arena: then `landing` is free.
+    taken: Option<CudaEvent>,
+    /// Reached, one after the other, as the bands of a painting arrive.
+    arriving: Vec<CudaEvent>,
 }
 
 impl Bus {
-    /// For at most `bytes` at once, by a stream of `context`.
-    pub fn new(context: &Arc<CudaContext>, stream: Arc<CudaStream>, bytes: usize) -> Result<Self> {
-        // SAFETY: every byte is written before it is read: `send` fills a band, then sends it.
-        let memory = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
+    /// Sends at most `sent` bytes at once and fetches at most `fetched`, beside what runs in `stream`,
+    /// which is one of `context`.
+    pub fn new(
+        context: &Arc<CudaContext>,
+        stream: Arc<CudaStream>,
+        sent: usize,
+        fetched: usize,
+    ) -> Result<Self> {
+        // SAFETY: every byte is written before it is read: `send` fills a band, then sends it, and
+        // `finish_fetch` waits for each. The same for `landing`, by the order of the streams.
+        let pinned = |bytes| unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) };
         Ok(Self {
+            sending: context.new_stream()?,
+            outgoing: pinned(sent)?,
+            incoming: pinned(fetched)?,
+            // SAFETY: as above.
+            landing: unsafe { stream.alloc::<u8>(sent) }?,
             stream,
-            memory,
-            sent: 0,
+            landed: None,
+            taken: None,
+            arriving: Vec::new(),
         })
     }
 
-    /// Begins anew: what was sent before has arrived.
-    pub fn rewind(&mut self) {
-        self.sent = 0;
-    }
-
-    /// Sends `bytes`, or 0s, to `place` of the arena.
+    /// Sends bytes, or as many 0s, to their places in the arena, where they are after what the stream
+    /// was given to do before.
     pub fn send(
         &mut self,
-        bytes: Option<&[u8]>,
+        parts: &[(Option<&[u8]>, &Range<usize>)],
         arena: &mut CudaSlice<u8>,
-        place: &Range<usize>,
     ) -> Result<()> {
-        let start = self.sent;
-        self.sent += place.len();
-        let host = &mut self.memory.as_mut_slice()?[start..self.sent];
-        let mut to = arena.slice_mut(place.clone());
-        for (band, host) in host.chunks_mut(BAND).enumerate() {
-            let range = band * BAND..band * BAND + host.len();
-            match bytes {
-                Some(bytes) => copy(&bytes[range.clone()], host),
-                None => host.fill(0),
-            }
-            self.stream.memcpy_htod(host, &mut to.slice_mut(range))?;
+        if let Some(landed) = &self.landed {
+            landed.synchronize()?;
         }
+        if let Some(taken) = &self.taken {
+            self.sending.wait(taken)?;
+        }
+        let mut start = 0;
+        for (bytes, place) in parts {
+            let end = start + place.len();
+            let host = &mut self.outgoing.as_mut_slice()?[start..end];
+            let mut landing = self.landing.slice_mut(start..end);
+            for (band, host) in host.chunks_mut(BAND).enumerate() {
+                let range = band * BAND..band * BAND + host.len();
+                match bytes {
+                    Some(bytes) => copy(&bytes[range.clone()], host),
+                    None => host.fill(0),
+                }
+                self.sending
+                    .memcpy_htod(host, &mut landing.slice_mut(range))?;
+            }
+            start = end;
+        }
+        let landed = self.sending.record_event(None)?;
+        self.stream.wait(&landed)?;
+        self.landed = Some(landed);
+        let mut start = 0;
+        for (_, place) in parts {
+            let end = start + place.len();
+            let to = &mut arena.slice_mut((*place).clone());
+            self.stream
+                .memcpy_dtod(&self.landing.slice(start..end), to)?;
+            start = end;
+        }
+        self.taken = Some(self.stream.record_event(None)?);
         Ok(())
     }
 
-    /// Fetches what is at `place` of the arena.
-    pub fn fetch(
-        &mut self,
-        arena: &CudaSlice<u8>,
-        place: &Range<usize>,
-        pixels: &mut [u8],
-    ) -> Result<()> {
+    /// Asks for what is at `place` of the arena after what the stream was given to do before.
+    pub fn begin_fetch(&mut self, arena: &CudaSlice<u8>, place: &Range<usize>) -> Result<()> {
+        self.arriving.clear();
         let from = arena.slice(place.clone());
-        let host = &mut self.memory.as_mut_slice()?[..place.len()];
-        let mut arrived = Vec::new();
+        let host = &mut self.incoming.as_mut_slice()?[..place.len()];
         for (band, host) in host.chunks_mut(BAND).enumerate() {
             let range = band * BAND..band * BAND + host.len();
             self.stream.memcpy_dtoh(&from.slice(range), host)?;
-            arrived.push(self.stream.record_event(None)?);
-        }
-        let bands = host.chunks(BAND).zip(pixels.chunks_mut(BAND));
-        for ((host, pixels), arrived) in bands.zip(arrived) {
-            arrived.synchronize()?;
-            copy(host, pixels);
+            self.arriving.push(self.stream.record_event(None)?);
         }
         Ok(())
+    }
+
+    /// Waits for what was asked for.
+    pub fn finish_fetch(&mut self, pixels: &mut [u8]) -> Result<()> {
+        let host = self.incoming.as_mut_slice()?;
+        let bands = host.chunks(BAND).zip(pixels.chunks_mut(BAND));
+        for ((host, pixels), arrived) in bands.zip(&self.arriving) {
+            arrived.synchronize()?;
+            copy(&host[..pixels.len()], pixels);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bus {
+    /// Waits for what is on its way from or to the memory that goes. A card that fails has no way.
+    fn drop(&mut self) {
+        let _ = self.sending.synchronize();
+        let _ = self.stream.synchronize();
     }
 }
 

@@ -19,7 +19,7 @@ use super::Weights;
 use super::bus::Bus;
 use super::film::tell;
 use super::program::{Arguments, Launch, Program, center};
-use crate::backend::{Backend, Device, ensure_fits};
+use crate::backend::{Backend, Device, ensure_fits, held};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
 use crate::steady::{Seen, Steadier};
@@ -37,7 +37,7 @@ unsafe impl DeviceRepr for Arguments {}
 pub struct Cuda {
     card: String,
     context: Arc<CudaContext>,
-    /// Everything happens on this one stream, in order.
+    /// Everything but sending frames happens on this one stream, in order.
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
     weights: Option<Weights>,
@@ -46,14 +46,17 @@ pub struct Cuda {
 
 /// A program on the GPU, for one model and one size of frame.
 struct Ready {
+    /// The first to be dropped: it waits for what is under way.
+    bus: Bus,
     size: (usize, usize),
     on_card: OnCard,
     still: Graph,
     /// Captured for the first frame of a film.
     film: Option<Graph>,
-    /// Whether the frame painted last was one of a film: its painting is still on the card.
+    /// Whether the frame begun last was one of a film: its painting stays on the card.
     in_film: bool,
-    bus: Bus,
+    /// The number of a film's frame that was begun while the one before was painted.
+    begun: Option<u64>,
     told: Vec<u8>,
 }
 
@@ -90,7 +93,7 @@ impl Cuda {
             CAPABILITY.0,
             CAPABILITY.1
         );
-        // SAFETY: the engine has one stream, so nothing has to wait for another one.
+        // SAFETY: the engine has one stream for all but frames on their way, which `Bus` orders.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let module = context.load_module(Ptx::from_binary(KERNELS.to_vec()));
@@ -179,25 +182,26 @@ impl Cuda {
         }
         self.stream.synchronize()?; // what was dropped is free after this
         let (free, _) = self.context.mem_get_info()?;
+        let Program { frame, center, .. } = &program;
+        let still = program.carried.len() + program.valid.len();
+        let sent = frame.len() + center.len() + still.max(program.told.len());
+        let needed = program.arena + sent;
         ensure!(
-            program.arena < free,
+            needed < free,
             "a frame of {}x{} needs {} MiB of the memory of the {}, {} are free: paint at most about {}x{}",
             size.0,
             size.1,
-            program.arena >> 20,
+            needed >> 20,
             self.card,
             free >> 20,
-            fitting(size.0, free, program.arena),
-            fitting(size.1, free, program.arena),
+            fitting(size.0, free, needed),
+            fitting(size.1, free, needed),
         );
         // SAFETY: nothing reads the memory before it is written: weights below, frames by `paint`,
         // the rest by the launches in their order.
         let mut arena = unsafe { self.stream.alloc::<u8>(program.arena) }?;
         self.stream.memcpy_htod(weights.bytes(), &mut arena)?;
-        let Program { frame, center, .. } = &program;
-        let still = program.carried.len() + program.valid.len();
-        let sent = frame.len() + center.len() + still.max(program.told.len());
-        let bus = Bus::new(&self.context, self.stream.clone(), sent)?;
+        let bus = Bus::new(&self.context, self.stream.clone(), sent, frame.len())?;
         self.stream.synchronize()?;
 
         let on_card = OnCard {
@@ -206,12 +210,13 @@ impl Cuda {
             arena,
         };
         Ok(Ready {
+            bus,
             size,
             still: on_card.capture(&self.stream, on_card.program.launches.iter())?,
             film: None,
             in_film: false,
+            begun: None,
             on_card,
-            bus,
             told: Vec::new(),
         })
     }
@@ -275,52 +280,72 @@ impl Ready {
         input: &Frame,
         output: &mut Frame,
     ) -> Result<()> {
-        self.in_film = false;
-        self.send_frame(input)?;
+        (self.in_film, self.begun) = (false, None);
         let OnCard { program, arena, .. } = &mut self.on_card;
+        let center = center(input);
+        let mut parts = vec![
+            (Some(&input.pixels[..]), &program.frame),
+            (Some(&center), &program.center),
+        ];
         if memory {
-            if let Some(last) = last {
-                self.bus.send(Some(&last.pixels), arena, &program.carried)?;
-            }
             let valid = last.map(|last| &last.valid[..]);
-            self.bus.send(valid, arena, &program.valid)?;
+            parts.push((valid, &program.valid));
+            parts.extend(last.map(|last| (Some(&last.pixels[..]), &program.carried)));
         }
+        self.bus.send(&parts, arena)?;
         self.still.0.launch()?;
+        self.bus.begin_fetch(arena, &program.painted)?;
         output.shape_like(input);
-        self.bus.fetch(arena, &program.painted, &mut output.pixels)
+        self.bus.finish_fetch(&mut output.pixels)
     }
 
-    /// As `paint`, for the frame `held` of a film, which is steadied.
+    /// As `paint`, for the frame of a film of which `seen` tells, which is steadied. While its painting
+    /// is on its way back, the `next` frame is sent and begun.
     fn paint_next(
         &mut self,
         stream: &Arc<CudaStream>,
-        seen: &Seen,
-        held: &Frame,
+        seen: (&Seen, &Frame),
+        next: Option<(&Seen, &Frame)>,
         output: &mut Frame,
     ) -> Result<()> {
+        let (_, held) = seen;
+        let begun = self.begun.take();
+        if begun != Some(held.index) {
+            // The painting of a frame that was begun and did not come took the last one's place.
+            self.in_film &= begun.is_none();
+            self.begin(stream, seen)?;
+        }
+        let OnCard { program, arena, .. } = &mut self.on_card;
+        self.bus.begin_fetch(arena, &program.kept)?;
+        if let Some(next) = next {
+            self.begin(stream, next)?;
+            self.begun = Some(next.1.index);
+        }
+        output.shape_like(held);
+        self.bus.finish_fetch(&mut output.pixels)
+    }
+
+    /// Sends the frame of a film and runs the graph.
+    fn begin(&mut self, stream: &Arc<CudaStream>, (seen, held): (&Seen, &Frame)) -> Result<()> {
         if self.film.is_none() {
             let launches = self.on_card.program.film();
             self.film = Some(self.on_card.capture(stream, launches)?);
         }
         tell(seen.follows().filter(|_| self.in_film), &mut self.told);
-        self.in_film = false; // until this frame is painted
-        self.send_frame(held)?;
+        self.in_film = false; // until this frame is begun
         let OnCard { program, arena, .. } = &mut self.on_card;
         let told = program.told.start..program.told.start + self.told.len();
-        self.bus.send(Some(&self.told), arena, &told)?;
+        let center = center(held);
+        let parts = [
+            (Some(&held.pixels[..]), &program.frame),
+            (Some(&center), &program.center),
+            (Some(&self.told), &told),
+        ];
+        self.bus.send(&parts, arena)?;
         let graph = self.film.as_ref().context("no graph for a film")?;
         graph.0.launch()?;
-        output.shape_like(held);
-        self.bus.fetch(arena, &program.kept, &mut output.pixels)?;
         self.in_film = true;
         Ok(())
-    }
-
-    fn send_frame(&mut self, frame: &Frame) -> Result<()> {
-        let OnCard { program, arena, .. } = &mut self.on_card;
-        self.bus.rewind();
-        self.bus.send(Some(&frame.pixels), arena, &program.frame)?;
-        self.bus.send(Some(&center(frame)), arena, &program.center)
     }
 }
 
@@ -358,13 +383,16 @@ impl Backend for Cuda {
     fn stylize_next(
         &mut self,
         seen: &Seen,
-        held: &Frame,
+        next: Option<&Seen>,
         _steadier: &mut Steadier,
         output: &mut Frame,
     ) -> Result<()> {
-        ensure_fits(held, None)?;
-        self.with_ready(held, |stream, ready| {
-            ready.paint_next(stream, seen, held, output)
+        let frame = held(seen)?;
+        ensure_fits(frame, None)?;
+        let alike = |held: &Frame| (held.width, held.height) == (frame.width, frame.height);
+        let next = next.and_then(|next| Some((next, next.held().filter(|held| alike(held))?)));
+        self.with_ready(frame, |stream, ready| {
+            ready.paint_next(stream, (seen, frame), next, output)
         })
     }
 }
