@@ -6,7 +6,7 @@
 //! webcam:  capture -> newest -> paint -> newest -> main thread: window, keys
 //!                                  |-> bounded(8) -> encode (recording)
 //!                                  `-> newest -> virtual camera
-//! video:   decode -> bounded(4) -> watch -> bounded(1) -> paint -> bounded(4) -> encode;
+//! video:   decode -> bounded(4) -> watch -> bounded(2) -> paint -> bounded(4) -> encode;
 //!          other streams copied
 //! image:   picture -> paint -> picture
 //! ```
