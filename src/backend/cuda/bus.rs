@@ -1,6 +1,6 @@
 //! Frames over the bus, in bands: while one is on its way, the next is copied to or from the memory that
-//! the bus reads and writes. A frame can be sent while the one before is painted: it waits on the card
-//! for its turn.
+//! the bus reads and writes. A frame can be sent while the one before is painted, and a painting return
+//! while the one after is: both wait on the card, in memory of their own, for their turn.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,14 +17,17 @@ const SHARE: usize = 256 << 10;
 
 /// Both ways between the host and the arena.
 pub(super) struct Bus {
-    /// The stream that paints; paintings return in it.
+    /// The stream that paints.
     stream: Arc<CudaStream>,
-    /// The stream in which frames are sent.
+    /// The stream in which frames are sent, and the one in which paintings return.
     sending: Arc<CudaStream>,
+    returning: Arc<CudaStream>,
     outgoing: PinnedHostSlice<u8>,
     incoming: PinnedHostSlice<u8>,
     /// Where on the card what was sent waits for its turn.
     landing: CudaSlice<u8>,
+    /// Where the painting lies that returns.
+    departing: CudaSlice<u8>,
     /// Reached when what was sent last has landed: then `outgoing` is free.
     landed: Option<CudaEvent>,
     /// Reached when it has been taken to the arena: then `landing` is free.
@@ -43,14 +46,17 @@ impl Bus {
         fetched: usize,
     ) -> Result<Self> {
         // SAFETY: every byte is written before it is read: `send` fills a band, then sends it, and
-        // `finish_fetch` waits for each. The same for `landing`, by the order of the streams.
+        // `finish_fetch` waits for each.
         let pinned = |bytes| unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) };
+        // SAFETY: the same, by what the streams wait for.
+        let on_card = |bytes| unsafe { stream.alloc::<u8>(bytes) };
         Ok(Self {
             sending: context.new_stream()?,
+            returning: context.new_stream()?,
             outgoing: pinned(sent)?,
             incoming: pinned(fetched)?,
-            // SAFETY: as above.
-            landing: unsafe { stream.alloc::<u8>(sent) }?,
+            landing: on_card(sent)?,
+            departing: on_card(fetched)?,
             stream,
             landed: None,
             taken: None,
@@ -104,13 +110,19 @@ impl Bus {
 
     /// Asks for what is at `place` of the arena after what the stream was given to do before.
     pub fn begin_fetch(&mut self, arena: &CudaSlice<u8>, place: &Range<usize>) -> Result<()> {
+        if let Some(last) = self.arriving.last() {
+            self.stream.wait(last)?; // of a fetch that an error kept from being finished
+        }
         self.arriving.clear();
-        let from = arena.slice(place.clone());
+        let to = &mut self.departing.slice_mut(..place.len());
+        self.stream.memcpy_dtod(&arena.slice(place.clone()), to)?;
+        self.returning.wait(&self.stream.record_event(None)?)?;
         let host = &mut self.incoming.as_mut_slice()?[..place.len()];
         for (band, host) in host.chunks_mut(BAND).enumerate() {
             let range = band * BAND..band * BAND + host.len();
-            self.stream.memcpy_dtoh(&from.slice(range), host)?;
-            self.arriving.push(self.stream.record_event(None)?);
+            self.returning
+                .memcpy_dtoh(&self.departing.slice(range), host)?;
+            self.arriving.push(self.returning.record_event(None)?);
         }
         Ok(())
     }
@@ -130,8 +142,9 @@ impl Bus {
 impl Drop for Bus {
     /// Waits for what is on its way from or to the memory that goes. A card that fails has no way.
     fn drop(&mut self) {
-        let _ = self.sending.synchronize();
-        let _ = self.stream.synchronize();
+        for stream in [&self.sending, &self.stream, &self.returning] {
+            let _ = stream.synchronize();
+        }
     }
 }
 

@@ -37,7 +37,7 @@ unsafe impl DeviceRepr for Arguments {}
 pub struct Cuda {
     card: String,
     context: Arc<CudaContext>,
-    /// Everything but sending frames happens on this one stream, in order.
+    /// Everything but what crosses the bus happens on this one stream, in order.
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
     weights: Option<Weights>,
@@ -93,7 +93,7 @@ impl Cuda {
             CAPABILITY.0,
             CAPABILITY.1
         );
-        // SAFETY: the engine has one stream for all but frames on their way, which `Bus` orders.
+        // SAFETY: the engine has one stream for all but what crosses the bus, which `Bus` orders.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let module = context.load_module(Ptx::from_binary(KERNELS.to_vec()));
@@ -185,7 +185,7 @@ impl Cuda {
         let Program { frame, center, .. } = &program;
         let still = program.carried.len() + program.valid.len();
         let sent = frame.len() + center.len() + still.max(program.told.len());
-        let needed = program.arena + sent;
+        let needed = program.arena + sent + frame.len();
         ensure!(
             needed < free,
             "a frame of {}x{} needs {} MiB of the memory of the {}, {} are free: paint at most about {}x{}",
