@@ -1,11 +1,11 @@
 //! The CUDA engine as a whole without a GPU: with a driver made for the tests (tests/cuda/driver.cpp) in the
 //! place of NVIDIA's, which runs the kernels in the emulator, in any order that the engine allows.
 
+#[path = "cuda/compile.rs"]
+mod compile;
 #[path = "common/films.rs"]
 mod films;
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libloading::os::unix::Library;
@@ -18,6 +18,7 @@ use repaint::model::Model;
 use repaint::network::Network;
 use repaint::steady::{Seen, Steadier, Watcher};
 
+use compile::compile;
 use films::{carried, film, paint, picture};
 
 /// The emulated card, for one test at a time.
@@ -33,22 +34,9 @@ impl Card {
         static DRIVER: OnceLock<Library> = OnceLock::new();
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let driver = DRIVER.get_or_init(|| {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-libcuda.so.1");
-            let flags = "-std=c++17 -O2 -Wall -Wno-unknown-pragmas -Werror -fPIC -shared";
-            let built = Command::new("c++")
-                .args(flags.split(' '))
-                .arg("-Wl,-soname,libcuda.so.1")
-                .arg("-I")
-                .arg(root.join("src/backend/cuda"))
-                .arg("-I")
-                .arg(root.join("tests/cuda"))
-                .arg(root.join("tests/cuda/driver.cpp"))
-                .arg("-o")
-                .arg(&place)
-                .status()
-                .expect("c++ is there: setup.sh sees to it");
-            assert!(built.success(), "the driver does not compile");
+            let flags = ["-fPIC", "-shared", "-Wl,-soname,libcuda.so.1"];
+            let product = "emulated-libcuda.so.1";
+            let place = compile("src/backend/cuda", "driver.cpp", product, &flags);
             // SAFETY: the library was built above; loading it makes empty maps.
             unsafe { Library::new(&place) }.expect("a driver")
         });

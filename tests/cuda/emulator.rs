@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+
+#[path = "compile.rs"]
+mod compile;
+
+use compile::compile;
 
 /// One kernel to run; `arguments` are the bytes of its `Layer`.
 pub struct Launch<'a> {
@@ -57,26 +62,7 @@ fn program(folder: &str) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let built = built.get_or_insert_default();
     let known = built.entry(folder.to_string());
-    known.or_insert_with(|| compile(folder)).clone()
-}
-
-fn compile(folder: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let name = format!("emulator-{}", folder.replace('/', "-"));
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let flags = "-std=c++17 -O2 -Wall -Wno-unknown-pragmas -Werror";
-    let built = Command::new("c++")
-        .args(flags.split(' '))
-        .arg("-I")
-        .arg(root.join(folder))
-        .arg("-I")
-        .arg(root.join("tests/cuda"))
-        .arg(root.join("tests/cuda/main.cpp"))
-        .arg("-o")
-        .arg(&program)
-        .output()
-        .expect("c++ is there: setup.sh sees to it");
-    let words = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{words}");
-    program
+    let product = format!("emulator-{}", folder.replace('/', "-"));
+    let compiled = known.or_insert_with(|| compile(folder, "main.cpp", &product, &[]));
+    compiled.clone()
 }
