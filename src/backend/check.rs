@@ -39,7 +39,9 @@ pub fn random_frame(width: usize, height: usize) -> Frame {
 /// second.
 pub fn film(width: usize, height: usize) -> [Frame; 2] {
     let scene = random_frame(width + 3, height);
-    [0, 3].map(|left| cut(&scene, left, width))
+    let [first, mut second] = [0, 3].map(|left| cut(&scene, left, width));
+    second.index = 1;
+    [first, second]
 }
 
 /// Fails when `engine` paints a small frame, or the second one of a film, otherwise than `reference`.
@@ -58,12 +60,16 @@ pub fn ensure_paints_alike(engine: &mut dyn Backend, reference: &mut dyn Backend
         let [mut still, mut next] = [Frame::default(), Frame::default()];
         engine.load(&model)?;
         engine.stylize_after(Some(&last), &input, &mut still)?;
-        let (mut watcher, mut seen) = (Watcher::new(steady::USUAL), Seen::default());
-        let mut steadier = Steadier::default();
-        for frame in &film {
+        let mut watcher = Watcher::new(steady::USUAL);
+        let seen = film.each_ref().map(|frame| {
+            let mut seen = Seen::default();
             watcher.look(frame, &mut seen);
-            engine.stylize_next(&seen, None, &mut steadier, &mut next)?;
-        }
+            seen
+        });
+        let mut steadier = Steadier::default();
+        // The second is begun while the first is painted, as in files.
+        engine.stylize_next(&seen[0], Some(&seen[1]), &mut steadier, &mut next)?;
+        engine.stylize_next(&seen[1], None, &mut steadier, &mut next)?;
         Ok::<_, anyhow::Error>([still, next])
     };
     let (found, expected) = (paint(engine)?, paint(reference)?);

@@ -143,16 +143,14 @@ struct Film {
 
 impl Film {
     fn new(width: usize, height: usize) -> Self {
-        let mut frames = film(width, height);
-        frames[1].index = 1;
         Self {
-            frames,
+            frames: film(width, height),
             seen: Default::default(),
             steadier: Steadier::default(),
         }
     }
 
-    /// Watches the frames `runs` times, and says how long each took but for the first.
+    /// Watches `runs` frames, at least 3, and says how long each took but for the first two.
     fn watch(&mut self, runs: usize) -> Vec<Duration> {
         let mut watcher = Watcher::new(steady::USUAL);
         let mut look = |run: usize| {
@@ -160,7 +158,7 @@ impl Film {
             watcher.look(&self.frames[run % 2], &mut self.seen[run % 2]);
             start.elapsed()
         };
-        (0..runs.max(3)).map(&mut look).skip(WARM_UP).collect()
+        (0..runs).map(&mut look).skip(WARM_UP).collect()
     }
 
     fn paint(&mut self, run: usize, engine: &mut dyn Backend, output: &mut Frame) -> Result<()> {
