@@ -107,6 +107,13 @@ fn the_gpu_paints_as_the_cpu_does() {
         ("small with memory", small.with_memory()),
         ("medium", Network::new([16, 32, 64])),
         (
+            "large",
+            Network {
+                residual_blocks: 1,
+                ..Network::new([32, 64, 128]).with_memory()
+            },
+        ),
+        (
             "widths that fill no group of 8",
             Network {
                 residual_blocks: 1,

@@ -11,6 +11,10 @@ mod compile;
 
 use compile::compile;
 
+/// Shared memory that a block can have on the cards that have least of it (compute capability 8.6, 8.9
+/// and 12.0: GeForce RTX 30, 40 and 50), in bytes.
+const SHARED: u32 = 99 << 10;
+
 /// One kernel to run; `arguments` are the bytes of its `Layer`.
 pub struct Launch<'a> {
     pub kernel: &'a str,
@@ -31,6 +35,11 @@ pub fn run(folder: &str, arena: &[u8], launches: &[Launch], backwards: bool) -> 
     ));
     bytes.extend(number(launches.len()));
     for launch in launches {
+        let (kernel, shared) = (launch.kernel, launch.shared);
+        assert!(
+            shared <= SHARED,
+            "{kernel}: {shared} bytes of shared memory"
+        );
         bytes.extend(number(launch.kernel.len()));
         bytes.extend(launch.kernel.as_bytes());
         let [x, y, z] = launch.grid;
