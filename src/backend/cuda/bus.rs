@@ -8,12 +8,16 @@ use std::sync::Arc;
 use anyhow::Result;
 use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, PinnedHostSlice};
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Bytes that cross the bus at once.
 const BAND: usize = 2 << 20;
 
 /// Bytes that one thread copies at once.
 const SHARE: usize = 256 << 10;
+
+/// Most threads that copy: memory is not faster with more.
+const COPIERS: usize = 4;
 
 /// Both ways between the host and the arena.
 pub(super) struct Bus {
@@ -34,6 +38,9 @@ pub(super) struct Bus {
     taken: Option<CudaEvent>,
     /// Reached, one after the other, as the bands of a painting arrive.
     arriving: Vec<CudaEvent>,
+    /// Threads that copy: those of the whole program take what others ask of them last, and watching a
+    /// film keeps them busy.
+    copiers: ThreadPool,
 }
 
 impl Bus {
@@ -61,6 +68,10 @@ impl Bus {
             landed: None,
             taken: None,
             arriving: Vec::new(),
+            copiers: ThreadPoolBuilder::new()
+                .num_threads(rayon::current_num_threads().min(COPIERS))
+                .thread_name(|number| format!("bus {number}"))
+                .build()?,
         })
     }
 
@@ -85,7 +96,7 @@ impl Bus {
             for (band, host) in host.chunks_mut(BAND).enumerate() {
                 let range = band * BAND..band * BAND + host.len();
                 match bytes {
-                    Some(bytes) => copy(&bytes[range.clone()], host),
+                    Some(bytes) => copy(&self.copiers, &bytes[range.clone()], host),
                     None => host.fill(0),
                 }
                 self.sending
@@ -133,7 +144,7 @@ impl Bus {
         let bands = host.chunks(BAND).zip(pixels.chunks_mut(BAND));
         for ((host, pixels), arrived) in bands.zip(&self.arriving) {
             arrived.synchronize()?;
-            copy(&host[..pixels.len()], pixels);
+            copy(&self.copiers, &host[..pixels.len()], pixels);
         }
         Ok(())
     }
@@ -148,8 +159,13 @@ impl Drop for Bus {
     }
 }
 
-/// Copies on every core: one alone is slower than the bus.
-fn copy(from: &[u8], to: &mut [u8]) {
-    let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
-    shares.for_each(|(from, to)| to.copy_from_slice(from));
+/// Copies on several cores: one alone is slower than the bus.
+fn copy(copiers: &ThreadPool, from: &[u8], to: &mut [u8]) {
+    if from.len() <= SHARE {
+        return to.copy_from_slice(from);
+    }
+    copiers.install(|| {
+        let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
+        shares.for_each(|(from, to)| to.copy_from_slice(from));
+    });
 }
