@@ -4,6 +4,9 @@
 //! candle has its binding link them. The functions that the program calls are defined here instead, each a
 //! jump to the one of its name in the library, so that the linker has nothing to take from the library and
 //! leaves it out. A function that is not in the list brings its library back; a test says so.
+//!
+//! The names are hidden from libraries that are loaded later: NVIDIA's own decoder, which calls the driver
+//! too, must find the driver's functions and not these.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -39,9 +42,14 @@ macro_rules! forward {
             #[unsafe(no_mangle)]
             extern "C" fn $name() {
                 #[cfg(target_arch = "x86_64")]
-                std::arch::naked_asm!("jmp qword ptr [rip + {}]", sym $places::$name);
+                std::arch::naked_asm!(
+                    concat!(".hidden ", stringify!($name)),
+                    "jmp qword ptr [rip + {}]",
+                    sym $places::$name,
+                );
                 #[cfg(target_arch = "aarch64")]
                 std::arch::naked_asm!(
+                    concat!(".hidden ", stringify!($name)),
                     "adrp x16, {place}",
                     "ldr x16, [x16, :lo12:{place}]",
                     "br x16",
@@ -53,13 +61,14 @@ macro_rules! forward {
 }
 
 forward! { DRIVER, driver:
-    cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxSynchronize cuDeviceGet cuDeviceGetAttribute
-    cuDeviceGetName cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRetain cuEventCreate
-    cuEventDestroy_v2 cuEventElapsedTime_v2 cuEventRecord cuEventSynchronize cuFuncSetAttribute
-    cuGetErrorString cuGraphDestroy cuGraphExecDestroy cuGraphInstantiateWithFlags cuGraphLaunch cuInit
-    cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2 cuMemFreeAsync cuMemFreeHost cuMemFree_v2
-    cuMemGetInfo_v2 cuMemHostAlloc cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2
-    cuMemcpyPeerAsync cuMemsetD8Async cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload
+    cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxSynchronize cuDeviceGet
+    cuDeviceGetAttribute cuDeviceGetDefaultMemPool cuDeviceGetName cuDevicePrimaryCtxRelease_v2
+    cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventElapsedTime_v2 cuEventRecord
+    cuEventSynchronize cuFuncSetAttribute cuGetErrorString cuGraphDestroy cuGraphExecDestroy
+    cuGraphInstantiateWithFlags cuGraphLaunch cuInit cuLaunchKernel cuMemAlloc_v2 cuMemAllocAsync
+    cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2 cuMemcpyPeerAsync cuMemFree_v2
+    cuMemFreeAsync cuMemFreeHost cuMemGetInfo_v2 cuMemHostAlloc cuMemPoolSetAttribute
+    cuMemsetD8Async cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload
     cuStreamBeginCapture_v2 cuStreamCreate cuStreamDestroy_v2 cuStreamEndCapture cuStreamIsCapturing
     cuStreamSynchronize cuStreamWaitEvent
 }
@@ -106,13 +115,24 @@ fn loaded(
         .map_err(|error| anyhow!("{error}"))
 }
 
+/// Why `file` could not be loaded: it is missing, or what it needs itself is.
+fn why_not(file: &str, error: Option<libloading::Error>) -> String {
+    use std::error::Error;
+
+    let cause = error.as_ref().and_then(Error::source);
+    let reason = cause.map(ToString::to_string).unwrap_or_default();
+    match reason.is_empty() || reason.starts_with(file) {
+        true => format!("{file} is not installed"),
+        false => format!("{file} could not be loaded: {reason}"),
+    }
+}
+
 /// Loads the first of `files` that is there and finds the functions in it.
 fn load(files: &[&str], functions: &[(&str, &Place)]) -> Result<Library, String> {
     // SAFETY: loading runs the library's own start-up code; these are NVIDIA's, as linking them would.
-    let library = files
-        .iter()
-        .find_map(|file| unsafe { Library::new(*file) }.ok());
-    let library = library.ok_or_else(|| format!("{} is not installed", files[0]))?;
+    let open = |file: &&str| unsafe { Library::new(*file) };
+    let library = files.iter().find_map(|file| open(file).ok());
+    let library = library.ok_or_else(|| why_not(files[0], open(&files[0]).err()))?;
     let found = functions.iter().map(|(name, place)| {
         // SAFETY: the symbol is only kept as an address, as long as the library, which is never
         // dropped; who calls it, through the declarations of the binding, knows its type.

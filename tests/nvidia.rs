@@ -1,4 +1,5 @@
-//! A program built for GPUs starts where nothing of NVIDIA's is installed.
+//! A program built for GPUs starts where nothing of NVIDIA's is installed, and keeps out of the way of
+//! what is.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 use std::process::Command;
@@ -19,5 +20,23 @@ fn the_program_wants_no_library_of_the_driver_to_start() {
             found.is_none(),
             "{name} is linked: a function of it is missing in src/nvidia.rs"
         );
+    }
+}
+
+#[test]
+fn libraries_loaded_later_do_not_meet_the_names_of_the_driver() {
+    let listed = Command::new("readelf")
+        .args(["--dyn-syms", "--wide", env!("CARGO_BIN_EXE_repaint")])
+        .output()
+        .expect("readelf, of the linker's package");
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let names = listed
+        .lines()
+        .filter_map(|line| line.split(' ').next_back());
+    let names: Vec<&str> = names.collect();
+    assert!(names.iter().any(|name| name.contains("malloc")), "{listed}");
+    for start in ["cuInit", "cuCtx", "cuMem", "cuStream", "cublas", "curand"] {
+        let found = names.iter().find(|name| name.starts_with(start));
+        assert!(found.is_none(), "{found:?} is visible");
     }
 }

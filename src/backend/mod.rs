@@ -115,8 +115,11 @@ pub struct Opened {
     pub remark: Option<String>,
 }
 
-/// Where the driver of NVIDIA's cards on Linux says that it runs.
-const NVIDIA_DRIVER: &str = "/proc/driver/nvidia/version";
+/// What is there where NVIDIA's driver is: on Linux, and on Linux within Windows.
+const NVIDIA_DRIVER: [&str; 2] = [
+    "/proc/driver/nvidia/version",
+    "/usr/lib/wsl/lib/libcuda.so.1",
+];
 
 /// Opens the engine for `device`. `threads` bounds the CPU threads (every core when `None`), `level`
 /// the instructions of the CPU engine (the best that the CPU has when `None`).
@@ -160,13 +163,12 @@ const NO_CUDA: &str = "this program was built without CUDA: build it with \
 
 /// What to tell a user whose GPU lies idle: `reason` says why.
 fn idle_gpu(reason: &anyhow::Error) -> Option<String> {
-    idle_gpu_of(reason, Path::new(NVIDIA_DRIVER))
+    idle_gpu_of(reason, &NVIDIA_DRIVER.map(Path::new))
 }
 
-fn idle_gpu_of(reason: &anyhow::Error, driver: &Path) -> Option<String> {
-    driver
-        .exists()
-        .then(|| format!("working on the CPU, not on the NVIDIA GPU: {reason:#}"))
+fn idle_gpu_of(reason: &anyhow::Error, driver: &[&Path]) -> Option<String> {
+    let there = driver.iter().any(|place| place.exists());
+    there.then(|| format!("working on the CPU, not on the NVIDIA GPU: {reason:#}"))
 }
 
 #[cfg(test)]
@@ -177,10 +179,11 @@ mod tests {
     fn an_idle_gpu_is_named_with_the_reason_where_there_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let driver = folder.path().join("version");
+        let places = [Path::new("nowhere"), &driver];
         let reason = anyhow::anyhow!("the reason");
-        assert_eq!(idle_gpu_of(&reason, &driver), None, "no GPU");
+        assert_eq!(idle_gpu_of(&reason, &places), None, "no GPU");
         std::fs::write(&driver, "NVRM version: 580").unwrap();
-        let words = idle_gpu_of(&reason, &driver).unwrap();
+        let words = idle_gpu_of(&reason, &places).unwrap();
         assert!(words.contains("the reason") && !words.contains('\n'));
     }
 

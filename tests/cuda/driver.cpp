@@ -261,6 +261,8 @@ int cuMemAlloc_v2(Address *memory, size_t bytes) {
     CALL
     return allocate(memory, bytes);
 }
+int cuDeviceGetDefaultMemPool(void **pool, int) { return *pool = &driver, FINE; }
+int cuMemPoolSetAttribute(void *, int, void *) { return FINE; }
 int cuMemAllocAsync(Address *memory, size_t bytes, void *) {
     CALL
     return allocate(memory, bytes);

@@ -60,6 +60,10 @@ struct Ready {
     told: Vec<u8>,
 }
 
+/// Memory of a card that is left to graphs, to the driver, which hands it out in pages of 2 MiB, and to
+/// decoders, in bytes.
+const SLACK: usize = 64 << 20;
+
 /// A program with its memory and kernels.
 struct OnCard {
     program: Program,
@@ -97,7 +101,11 @@ impl Cuda {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let module = context.load_module(Ptx::from_binary(KERNELS.to_vec()));
-        let module = module.with_context(|| format!("could not load the kernels on the {card}"))?;
+        let module = module.with_context(|| {
+            format!(
+                "could not load the kernels on the {card}: its driver may be too old, update it"
+            )
+        })?;
         Ok(Self {
             card,
             context,
@@ -185,7 +193,7 @@ impl Cuda {
         let Program { frame, center, .. } = &program;
         let still = program.carried.len() + program.valid.len();
         let sent = frame.len() + center.len() + still.max(program.told.len());
-        let needed = program.arena + sent + frame.len();
+        let needed = program.arena + sent + frame.len() + SLACK;
         ensure!(
             needed < free,
             "a frame of {}x{} needs {} MiB of the memory of the {}, {} are free: paint at most about {}x{}",

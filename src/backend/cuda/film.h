@@ -2,7 +2,7 @@
 // CPUs flow/carry.rs, steady.rs and detail.rs do the same, bit for bit; they say why. Part of kernels.cu.
 #pragma once
 
-// What a frame of a film is told besides its pixels: `Told` in program.rs.
+// What a frame of a film is told besides its pixels: film.rs writes it.
 struct Told {
     int follows; // whether there is a last painting for it
     int limit;   // of the errors of valid pixels, in 1/256

@@ -16,7 +16,7 @@
 #endif
 
 // What a launch is told; places are bytes from the start of the arena, 0 where there is nothing.
-// The same as `Layer` in program.rs.
+// The same as `Arguments` in program.rs.
 struct Layer {
     unsigned long long frame;    // RGB bytes of the frame
     unsigned long long center;   // the colour that the first layer takes for 0, RGB bytes

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST_SHARED;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::op::BackpropOp;
@@ -42,11 +42,45 @@ pub fn open() -> Result<(Device, String)> {
     // another one. Events for every tensor would cost as much time as small kernels.
     unsafe { device.disable_event_tracking() };
     Kernels::of(&device)?;
-    let name = device.cuda_stream().context().name();
-    Ok((
-        Device::Cuda(device),
-        name.map_err(candle_core::Error::wrap)?,
-    ))
+    let context = Arc::clone(device.cuda_stream().context());
+    keep_memory(context.cu_device());
+    let device = Device::Cuda(device);
+    try_out(&device)?;
+    Ok((device, context.name().map_err(candle_core::Error::wrap)?))
+}
+
+/// Lets the driver keep memory that a step of a training gives back for the next one. Otherwise it goes
+/// back to the card whenever the host waits for a loss. Not timed on a card yet.
+fn keep_memory(card: sys::CUdevice) {
+    const THRESHOLD: sys::CUmemPool_attribute =
+        sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let (mut pool, mut bytes) = (std::ptr::null_mut(), u64::MAX);
+    // SAFETY: the card is open; the driver fills in the pool's handle, and reads 8 bytes for this attribute.
+    // A card that has no pools, or does not answer, only computes more slowly.
+    unsafe {
+        if sys::cuDeviceGetDefaultMemPool(&mut pool, card) == sys::CUresult::CUDA_SUCCESS {
+            sys::cuMemPoolSetAttribute(pool, THRESHOLD, (&raw mut bytes).cast());
+        }
+    }
+}
+
+/// Runs one of each kind of candle's own kernels that trainings need. They are loaded when they are first
+/// used, and a program built for another card, or by a toolkit newer than the driver, has them in vain.
+fn try_out(device: &Device) -> Result<()> {
+    let tried = || {
+        let x = Tensor::from_vec(vec![1.0f32, 2.0], 2, device)?;
+        let y = ((&x * 3.0)? + x.sqr()?)?.sum_all()?; // affine, binary, unary, reduce
+        Tensor::stack(&[&y, &y], 0)?.to_vec1::<f32>()
+    };
+    match tried() {
+        Ok(found) if found == [14.0, 14.0] => Ok(()),
+        Ok(found) => bail!("the GPU computes {found:?} where 14 is right"),
+        Err(error) => bail!(
+            "candle's kernels do not run on it, {}: update the driver, or build the program with \
+             CUDA_COMPUTE_CAP=80",
+            error.to_string().lines().next().unwrap_or_default()
+        ),
+    }
 }
 
 /// The kernels on the GPU; those that were used, by name.
