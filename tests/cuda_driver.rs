@@ -16,10 +16,10 @@ use repaint::backend::{self, Backend, Device};
 use repaint::frame::Frame;
 use repaint::model::Model;
 use repaint::network::Network;
-use repaint::steady::{Seen, Steadier, Watcher};
+use repaint::steady::{Seen, Steadier};
 
 use compile::compile;
-use films::{carried, film, paint, picture};
+use films::{carried, film, paint, paint_film, picture, watched};
 
 /// The emulated card, for one test at a time.
 struct Card {
@@ -66,38 +66,6 @@ fn engine(model: &Model) -> Cuda {
 
 fn random(channels: [usize; 3]) -> Model {
     Model::random(Network::new(channels).with_memory(), 21).unwrap()
-}
-
-/// What is seen of the frames of a film.
-fn watched(frames: &[Frame]) -> Vec<Seen> {
-    let mut watcher = Watcher::new(0.5);
-    let look = |frame: &Frame| {
-        let mut seen = Seen::default();
-        watcher.look(frame, &mut seen);
-        seen
-    };
-    frames.iter().map(look).collect()
-}
-
-/// A film as `engine` paints it, each frame in a thread of its own, as any may come from another one;
-/// `ahead` says which of them know the next.
-fn paint_film(
-    engine: &mut dyn Backend,
-    film: &[Seen],
-    ahead: impl Fn(usize) -> bool,
-) -> Vec<Frame> {
-    let mut steadier = Steadier::default();
-    let mut paint = |(i, seen): (usize, &Seen)| {
-        let next = film.get(i + 1).filter(|_| ahead(i));
-        let (mut painting, steadier) = (Frame::default(), &mut steadier);
-        let painted = std::thread::scope(|scope| {
-            let paint = || engine.stylize_next(seen, next, steadier, &mut painting);
-            scope.spawn(paint).join()
-        });
-        painted.unwrap().unwrap();
-        painting
-    };
-    film.iter().enumerate().map(&mut paint).collect()
 }
 
 fn largest_difference(some: &[Frame], others: &[Frame]) -> u8 {

@@ -5,6 +5,7 @@ use repaint::backend::Backend;
 use repaint::backend::cpu::Cpu;
 use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
+use repaint::steady::{Seen, Steadier, Watcher};
 
 /// What the engine for CPUs paints.
 pub fn paint(model: &Model, last: Option<&Carried>, input: &Frame) -> Frame {
@@ -63,4 +64,36 @@ pub fn film((width, height): (usize, usize), frames: usize) -> Vec<Frame> {
         frame
     };
     (0..frames).map(frame).collect()
+}
+
+/// What is seen of the frames of a film.
+pub fn watched(frames: &[Frame]) -> Vec<Seen> {
+    let mut watcher = Watcher::new(0.5);
+    let look = |frame: &Frame| {
+        let mut seen = Seen::default();
+        watcher.look(frame, &mut seen);
+        seen
+    };
+    frames.iter().map(look).collect()
+}
+
+/// A film as `engine` paints it, each frame in a thread of its own, as any may come from another one;
+/// `ahead` says which of them know the next.
+pub fn paint_film(
+    engine: &mut dyn Backend,
+    film: &[Seen],
+    ahead: impl Fn(usize) -> bool,
+) -> Vec<Frame> {
+    let mut steadier = Steadier::default();
+    let mut paint = |(i, seen): (usize, &Seen)| {
+        let next = film.get(i + 1).filter(|_| ahead(i));
+        let (mut painting, steadier) = (Frame::default(), &mut steadier);
+        let painted = std::thread::scope(|scope| {
+            let paint = || engine.stylize_next(seen, next, steadier, &mut painting);
+            scope.spawn(paint).join()
+        });
+        painted.unwrap().unwrap();
+        painting
+    };
+    film.iter().enumerate().map(&mut paint).collect()
 }
