@@ -59,6 +59,30 @@ fn the_table_and_json_hold_the_same_figures() -> Result<()> {
 }
 
 #[test]
+fn a_recipe_that_nothing_can_be_measured_by_is_refused() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(1)?;
+    let place = ["--photos", "photos", "--style", "painting.png"];
+    for (recipe, expected) in [
+        ("style_size = 100000", "style_size 100000 is out of range"),
+        ("style_layers = []", "style_layers is empty"),
+        ("no recipe", "line 1"),
+    ] {
+        let mut model = small_model();
+        model.metadata.recipe = recipe.to_string();
+        model.write(&studio.path().join("small.safetensors"), Precision::F32)?;
+        let output = eval(studio.path(), &vgg19, &place)?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(expected), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+    Ok(())
+}
+
+#[test]
 fn mistakes_are_told_before_work_begins() -> Result<()> {
     let studio = studio(1)?;
     small_model().write(&studio.path().join("small.safetensors"), Precision::F32)?;

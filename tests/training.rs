@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor, Var};
 use candle_nn::Optimizer;
 use common::{assert_close, data, reference};
 use repaint::media::picture;
-use repaint::model::Model;
+use repaint::model::{Model, Precision};
 use repaint::network::{Network, Width};
 use repaint::ops::{gram, transformer};
 use repaint::tensors;
@@ -328,16 +328,39 @@ fn a_training_starts_from_a_model_and_gives_it_a_memory() -> Result<()> {
         1e-4,
     );
 
-    job.settings.network = Width::Medium;
-    let error = train(&job, &GO, &mut |_| {})
-        .err()
-        .context("another width was accepted")?;
-    assert!(error.to_string().contains("to start with has"), "{error:#}");
-    job.settings.start = "nobody".into();
-    let error = train(&job, &GO, &mut |_| {})
-        .err()
-        .context("nobody was found")?;
-    assert!(error.to_string().contains("starry_night"), "{error:#}");
+    // The other way round: a memory that is not wanted is left out.
+    job.settings.start = job.output.to_string_lossy().into_owned();
+    job.settings.memory = false;
+    job.output = studio.path().join("b.safetensors");
+    train(&job, &GO, &mut |_| {})?;
+    let plain = Model::read(&job.output)?;
+    assert!(!plain.network.memory);
+    assert_close(
+        name,
+        &plain.tensors[name].data,
+        &taps(&made.tensors[name], second),
+        1e-4,
+    );
+
+    let deeper = Network {
+        residual_blocks: 6,
+        ..Network::new([8, 16, 32])
+    };
+    let deeper = Model::random(deeper, 1)?;
+    let place = studio.path().join("deeper.safetensors");
+    deeper.write(&place, Precision::F32)?;
+    let mut refusal = |network: Width, start: &str| -> Result<String> {
+        job.settings.network = network;
+        job.settings.start = start.into();
+        let refused = train(&job, &GO, &mut |_| {}).err();
+        Ok(format!("{:#}", refused.with_context(|| start.to_string())?))
+    };
+    let words = refusal(Width::Medium, "starry_night")?;
+    assert!(words.contains("choose another --network"), "{words}");
+    let words = refusal(Width::Small, &place.to_string_lossy())?;
+    assert!(words.contains("6 residual blocks"), "{words}");
+    let words = refusal(Width::Small, "nobody")?;
+    assert!(words.contains("starry_night"), "{words}");
     Ok(())
 }
 

@@ -186,6 +186,51 @@ fn a_stopped_training_leaves_its_state_and_goes_on_only_from_the_same() -> Resul
 }
 
 #[test]
+fn a_training_stopped_while_its_network_is_measured_keeps_all_steps() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(4)?;
+    let mut whole = job(studio.path(), vgg19, "whole.safetensors");
+    whole.validation = Some(studio.path().join("photos"));
+    train(&whole, &GO, &mut |_| {})?;
+
+    let mut parts = whole.clone();
+    parts.output = studio.path().join("parts.safetensors");
+    parts.checkpoint_every = 1000;
+    let stop = AtomicBool::new(false);
+    let end = train(&parts, &stop, &mut |event| {
+        if let Event::Validating(photos) = event {
+            assert_eq!(photos, 4);
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    })?;
+    let End::Stopped { steps, checkpoint } = end else {
+        panic!("the training was not stopped");
+    };
+    assert!(steps == 3 && checkpoint.exists() && !parts.output.exists());
+
+    parts.resume = true;
+    let mut made = 0;
+    let end = train(&parts, &GO, &mut |event| {
+        made += u32::from(matches!(event, Event::Step(_)));
+    })?;
+    assert!(matches!(
+        end,
+        End::Finished {
+            validation: Some(_),
+            ..
+        }
+    ));
+    assert!(made == 0 && !checkpoint.exists());
+    let [whole, parts] = [&whole.output, &parts.output].map(|place| Model::read(place));
+    let (whole, parts) = (whole?, parts?);
+    assert_eq!(whole.tensors, parts.tensors);
+    assert_eq!(whole.metadata.losses, parts.metadata.losses);
+    Ok(())
+}
+
+#[test]
 fn a_training_that_goes_wrong_returns_a_few_times_and_then_gives_up() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());

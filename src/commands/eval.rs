@@ -1,12 +1,13 @@
 //! `repaint eval`: measures a model, tells figures as a table or as JSON.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::checks::set_threads;
-use super::ensure_input_file;
+use super::{Interrupted, ensure_input_file};
 use crate::cli::EvalArgs;
 use crate::frame::Frame;
 use crate::model::Model;
@@ -20,8 +21,8 @@ const FRAMES: usize = 32;
 #[cfg(feature = "video")]
 const APART: usize = 5;
 
-/// Runs `repaint eval`.
-pub fn run(args: &EvalArgs) -> Result<()> {
+/// Runs `repaint eval`. Once `stop` is set it ends after the current photo.
+pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
     ensure_input_file(&args.style, "picture")?;
     ensure!(
         args.photos.is_dir(),
@@ -47,11 +48,14 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         vgg19: vgg::find(args.vgg19.as_deref())?,
         device: args.device.into(),
     };
-    let found = evaluate(&model, &exam, &frames, &mut |event| {
-        if let Event::Remark(text) = event {
-            remark!("{text}");
-        }
+    let found = evaluate(&model, &exam, &frames, stop, &mut |event| match event {
+        Event::Remark(text) => remark!("{text}"),
+        Event::Validating(photos) => remark!("measuring on {photos} photos"),
+        Event::Step(_) => {}
     })?;
+    let Some(found) = found else {
+        return Err(Interrupted("nothing is measured".to_string()).into());
+    };
     match args.json {
         true => print_json(&args.model, &found, frames.len()),
         false => print_table(&found, frames.len()),

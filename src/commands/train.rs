@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_writable, set_threads};
+use super::checks::{ensure_model_name, ensure_writable, set_threads};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file};
 use crate::cli::TrainArgs;
@@ -78,13 +78,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
     settings.ensure_sane()?;
     ensure_input_file(&args.painting, "picture")?;
     let output = &args.output;
-    ensure!(
-        output
-            .extension()
-            .is_some_and(|ending| ending == "safetensors"),
-        "`{}` does not end in .safetensors: a model file does",
-        output.display()
-    );
+    ensure_model_name(output)?;
     ensure_writable(output, args.overwrite)?;
     let folder = Folder::of(output);
     let checkpoint = folder.checkpoint();
@@ -123,6 +117,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
 fn settings(args: &TrainArgs) -> Result<Settings> {
     let mut settings = match &args.recipe {
         Some(path) => {
+            ensure_input_file(path, "recipe")?;
             let what = || format!("could not read recipe `{}`", path.display());
             let text = std::fs::read_to_string(path).with_context(what)?;
             Settings::from_toml(&text).with_context(what)?

@@ -83,8 +83,9 @@ pub fn read(place: &Path, origin: &Origin) -> Result<Snapshot> {
         "no checkpoint `{name}` to go on from: start without --resume"
     );
     let what = || format!("could not go on from `{name}`");
-    let bytes = std::fs::read(place).with_context(what)?;
-    let file = tensors::File::open(&bytes).with_context(what)?;
+    let broken = || format!("{}, start anew with --overwrite", what());
+    let bytes = std::fs::read(place).with_context(broken)?;
+    let file = tensors::File::open(&bytes).with_context(broken)?;
     let metadata = &file.metadata;
     let format = metadata.get("format").map_or("", String::as_str);
     ensure!(
@@ -100,7 +101,7 @@ pub fn read(place: &Path, origin: &Origin) -> Result<Snapshot> {
     Ok(Snapshot {
         steps: number("steps")?,
         returns: number("returns")?,
-        tensors: file.read().with_context(what)?,
+        tensors: file.read().with_context(broken)?,
     })
 }
 

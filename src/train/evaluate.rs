@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -41,14 +42,17 @@ pub struct Evaluation {
 }
 
 /// Measures `model` as training does at its end, by the layers of its recipe (the defaults for models
-/// without one), and the flicker also on `frames`. Fails where not one photo can be read.
+/// without one), and the flicker also on `frames`. `None` once `stop` is set. Fails where not one photo
+/// can be read.
 pub fn evaluate(
     model: &Model,
     exam: &Exam,
     frames: &[Frame],
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
-) -> Result<Evaluation> {
-    let recipe = Settings::from_toml(&model.metadata.recipe).unwrap_or_default();
+) -> Result<Option<Evaluation>> {
+    let recipe = recipe(model)
+        .with_context(|| format!("the recipe in model `{}` is damaged", model.metadata.name))?;
     let device = candle::open(exam.device, &mut |text| tell(Event::Remark(text)))?;
     let size = exam.style_size.unwrap_or(recipe.style_size);
     let style = dataset::read_scaled(&exam.style, size)?;
@@ -69,12 +73,22 @@ pub fn evaluate(
         })
         .collect::<Result<BTreeMap<_, _>>>()?;
     tell(Event::Validating(photos.len()));
-    let found = validate(&model.network, &weights, &loss, &photos, &device, tell)?;
-    Ok(Evaluation {
-        photos: found.with_context(|| {
-            let folder = exam.photos.display();
-            format!("not one photo in `{folder}` can be read")
-        })?,
-        clip: flicker(&model.network, &weights, frames, &device)?,
-    })
+    let network = &model.network;
+    let found = validate(network, &weights, &loss, &photos, &device, stop, tell)?;
+    let clip = flicker(network, &weights, frames, &device, stop)?;
+    if stop.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    let photos = found.with_context(|| {
+        let folder = exam.photos.display();
+        format!("not one photo in `{folder}` can be read")
+    })?;
+    Ok(Some(Evaluation { photos, clip }))
+}
+
+/// How the model was trained, as is usual where it does not say. Fails where nothing can be measured so.
+fn recipe(model: &Model) -> Result<Settings> {
+    let recipe = Settings::from_toml(&model.metadata.recipe)?;
+    recipe.ensure_sane()?;
+    Ok(recipe)
 }

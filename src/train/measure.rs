@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -92,19 +93,23 @@ impl Flicker {
 }
 
 /// Measures a network on photos: each painted whole at a short side of 256 pixels. `None` where not
-/// one photo can be read.
+/// one photo can be read, or once `stop` is set.
 pub fn validate(
     network: &Network,
     weights: &BTreeMap<String, Tensor>,
     loss: &PerceptualLoss,
     photos: &[PathBuf],
     device: &Device,
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Option<Validation>> {
     let weights = frozen(weights);
     let (mut content, mut style, mut count) = (0.0, 0.0, 0);
     let mut flicker = Flicker::default();
     for path in photos {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
         let photo = match read_scaled(path, SHORT) {
             Ok(photo) => ready(&photo, device)?,
             Err(error) => {
@@ -128,15 +133,19 @@ pub fn validate(
     }))
 }
 
-/// The flicker of a network's paintings of `frames`; `None` where there are none.
+/// The flicker of a network's paintings of `frames`; `None` where there are none, or once `stop` is set.
 pub fn flicker(
     network: &Network,
     weights: &BTreeMap<String, Tensor>,
     frames: &[Frame],
     device: &Device,
+    stop: &AtomicBool,
 ) -> Result<Option<f64>> {
     let mut flicker = Flicker::default();
     for frame in frames {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
         let photo = ready(frame, device)?;
         let painted = paint(network, weights, &photo)?;
         flicker.add(network, weights, &photo, &painted)?;

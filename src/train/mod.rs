@@ -130,7 +130,8 @@ pub enum End {
     },
 }
 
-/// Trains a network and writes its model file. `stop` ends the training after the current step.
+/// Trains a network and writes its model file. `stop` ends the training after the current step, or the
+/// photo that the finished network is measured on.
 /// With the same seed, settings, photos and threads the result is the same bit by bit, in one go or
 /// resumed after any interruption.
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
@@ -162,7 +163,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
     if !settings.start.is_empty() {
         let model = Model::find(&settings.start)?;
-        state.begin_with(&model)?;
+        state.begin_with(&network, &model)?;
     }
     if job.resume {
         let found = checkpoint::read(&checkpoint, &origin)?;
@@ -262,21 +263,19 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         }
         Ok::<_, anyhow::Error>(false)
     })?;
-    if stopped {
+    let average = state.average();
+    let mut losses = None;
+    if !stopped && !validation.is_empty() {
+        checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
+        tell(Event::Validating(validation.len()));
+        losses = validate(&network, &average, &loss, &validation, &device, stop, tell)?;
+    }
+    if stopped || losses.is_none() && stop.load(Ordering::SeqCst) {
         return Ok(End::Stopped {
             steps: state.steps(),
             checkpoint,
         });
     }
-
-    let average = state.average();
-    let losses = match validation.is_empty() {
-        true => None,
-        false => {
-            tell(Event::Validating(validation.len()));
-            validate(&network, &average, &loss, &validation, &device, tell)?
-        }
-    };
     product::write(job, &average, losses.as_ref())?;
     checkpoint::remove(&checkpoint)?;
     Ok(End::Finished {
@@ -301,6 +300,27 @@ fn values<const N: usize>(scalars: [&Tensor; N]) -> Result<[f32; N]> {
 
 /// The folder `validation` beside `photos`, if there is one.
 pub fn sibling_validation(photos: &Path) -> Option<PathBuf> {
-    let folder = photos.canonicalize().ok()?.with_file_name("validation");
+    let photos = photos.canonicalize().ok()?;
+    let folder = photos.with_file_name("validation");
     (folder.is_dir() && folder != photos).then_some(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_to_learn_from_are_not_measured_on() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        for name in ["photos", "validation", "other"] {
+            std::fs::create_dir(path(name))?;
+        }
+        let found = Some(path("validation").canonicalize()?);
+        assert_eq!(sibling_validation(&path("photos")), found);
+        assert_eq!(sibling_validation(&path("validation")), None);
+        // The same folder by another name.
+        assert_eq!(sibling_validation(&path("other/../validation")), None);
+        Ok(())
+    }
 }

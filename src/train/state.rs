@@ -85,20 +85,43 @@ impl State {
         })
     }
 
-    /// Takes over the weights of a model before the first step. A memory that the model lacks begins
-    /// with weights of zero. Fails for a model of other widths.
-    pub fn begin_with(&mut self, model: &Model) -> Result<()> {
+    /// Takes over the weights of a model before the first step, for this `network`. A memory that the
+    /// model lacks begins with weights of zero, one that the network lacks is left out. Fails for a
+    /// model of other widths, blocks or styles.
+    pub fn begin_with(&mut self, network: &Network, model: &Model) -> Result<()> {
+        let (name, found) = (&model.metadata.name, &model.network);
+        let shape = |network: &Network| (network.residual_blocks, network.styles);
+        ensure!(
+            found.channels == network.channels,
+            "`{name}` has {:?} channels, the network to train {:?}: choose another --network or \
+             another model to start with",
+            found.channels,
+            network.channels
+        );
+        ensure!(
+            shape(found) == shape(network),
+            "`{name}` has {} residual blocks and {} styles, the network to train {} and {}: choose \
+             another model to start with",
+            found.residual_blocks,
+            found.styles,
+            network.residual_blocks,
+            network.styles
+        );
         for (name, var) in self.names.iter().zip(&self.vars) {
             let found = model.tensors.get(name);
             let found = found.with_context(|| format!("the model has no tensor `{name}`"))?;
             let mut value = Tensor::from_slice(&found.data, found.shape.as_slice(), var.device())?;
-            let lacks_memory = found.shape.len() == 4 && found.shape[1] + CARRIED == var.dim(1)?;
-            if lacks_memory {
-                value = value.pad_with_zeros(1, 0, CARRIED)?;
+            if let ([_, given, ..], [_, wanted, ..]) = (&found.shape[..], var.dims()) {
+                if given + CARRIED == *wanted {
+                    value = value.pad_with_zeros(1, 0, CARRIED)?;
+                } else if *given == wanted + CARRIED {
+                    value = value.narrow(1, 0, *wanted)?.contiguous()?;
+                }
             }
             ensure!(
                 value.dims() == var.dims(),
-                "the model to start with has `{name}` of shape {:?}, expected {:?}",
+                "the model to start with has `{name}` of shape {:?}, expected {:?}: choose another \
+                 one",
                 found.shape,
                 var.dims()
             );

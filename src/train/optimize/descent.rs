@@ -49,7 +49,9 @@ impl Descent {
                 let start = picture.flatten_all()?.to_vec1()?;
                 let rate = settings.learning_rate.unwrap_or(1.0);
                 let function = sampler(objective, shape, &device);
-                Method::Lbfgs(Box::new(Lbfgs::new(start, rate, function)?))
+                let search = Lbfgs::new(start, rate, function)?;
+                ensure_finite(&search.sample.details, &search.sample.gradient)?;
+                Method::Lbfgs(Box::new(search))
             }
         };
         Ok(Self {
@@ -65,13 +67,14 @@ impl Descent {
         let losses = match &mut self.method {
             Method::Adam(picture, adam) => {
                 let (losses, gradient) = objective.at(picture)?;
-                ensure_finite(&losses)?;
+                ensure_finite(&losses, &[])?; // a bad gradient shows in the next losses
                 let product = (picture.as_tensor() * gradient)?.sum_all()?;
                 adam.step(&product.backward()?)?; // whose gradient is `gradient`
                 Some(losses)
             }
             Method::Lbfgs(search) => {
                 let moved = search.step(sampler(objective, self.shape, &self.device))?;
+                ensure_finite(&search.sample.details, &search.sample.gradient)?;
                 moved.then_some(search.sample.details)
             }
         };
@@ -211,10 +214,10 @@ fn sampler<'a>(
     }
 }
 
-fn ensure_finite(losses: &Losses) -> Result<()> {
+fn ensure_finite(losses: &Losses, gradient: &[f32]) -> Result<()> {
     ensure!(
-        losses.total.is_finite(),
-        "the losses are no numbers (content {}, style {}, total variation {}): lower \
+        losses.total.is_finite() && gradient.iter().all(|value| value.is_finite()),
+        "the losses or their gradient are no numbers (content {}, style {}, total variation {}): lower the weights or \
          --learning-rate",
         losses.content,
         losses.style,

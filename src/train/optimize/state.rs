@@ -42,7 +42,12 @@ impl Saved {
 
     /// Reads the file `place`. Fails where it was written for other settings or pictures.
     pub fn read(place: &Path, settings: &str, pictures: &str) -> Result<Self> {
-        let what = || format!("could not go on from `{}`", place.display());
+        let name = place.display();
+        ensure!(
+            place.exists(),
+            "no state `{name}` to go on from: start without --resume"
+        );
+        let what = || format!("could not go on from `{name}`");
         let bytes = std::fs::read(place).with_context(what)?;
         Self::from_bytes(&bytes, settings, pictures).with_context(what)
     }
