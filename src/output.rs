@@ -1,7 +1,9 @@
 //! Files that appear only when they are whole: written beside their place, then renamed.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempPath;
@@ -15,11 +17,42 @@ pub enum Existing {
     Overwrite,
 }
 
+/// The hidden files of this process.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes every file in the making, for a process that ends without dropping them.
+pub fn remove_unfinished() {
+    let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in unfinished.iter() {
+        // One that cannot be removed is no reason to leave the others, and nobody is left to tell.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// An entry of [`UNFINISHED`].
+struct Entry(PathBuf);
+
+impl Entry {
+    fn new(path: &Path) -> Self {
+        let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        unfinished.insert(path.to_path_buf());
+        Self(path.to_path_buf())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+        unfinished.remove(&self.0);
+    }
+}
+
 /// A file in the making. It carries a hidden name beside its place until [`Output::finish`];
 /// dropped before that, it disappears.
 pub struct Output {
     place: PathBuf,
     temporary: TempPath,
+    entry: Entry,
     existing: Existing,
 }
 
@@ -39,7 +72,14 @@ impl Output {
             place.display()
         );
         ensure!(
-            existing == Existing::Overwrite || !place.exists(),
+            !place.as_os_str().as_encoded_bytes().ends_with(b"/"),
+            "`{}` is named like a folder: name a file",
+            place.display()
+        );
+        // A link that leads nowhere exists, too.
+        let exists = place.symlink_metadata().is_ok();
+        ensure!(
+            existing == Existing::Overwrite || !exists,
             "`{}` exists: choose another name or add --overwrite",
             place.display()
         );
@@ -73,6 +113,7 @@ impl Output {
             .into_temp_path();
         Ok(Self {
             place: place.to_path_buf(),
+            entry: Entry::new(&temporary),
             temporary,
             existing,
         })
@@ -98,6 +139,7 @@ impl Output {
         let Self {
             place,
             temporary,
+            entry: _entry, // until it has its name
             existing,
         } = self;
         let done = match existing {

@@ -37,6 +37,34 @@ fn sound_that_mp4_cannot_hold_becomes_aac() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn sound_that_changes_its_format_goes_on() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let part = |channels: u32, rate: u32, begin: u32, name: &str| {
+        let inputs = format!(
+            "-f lavfi -i testsrc2=s=64x64:d=2 -f lavfi -i sine=f=440:r={rate}:d=2 -ac {channels}"
+        );
+        let options = format!("-c:v libx264 -c:a mp2 -output_ts_offset {begin}");
+        make(&format!("{inputs} {options}"), &path(name));
+        std::fs::read(path(name)).unwrap()
+    };
+    let both = [part(2, 44100, 0, "a.ts"), part(1, 32000, 2, "b.ts")].concat();
+    std::fs::write(path("both.ts"), both)?;
+    convert(&path("both.ts"), &path("both.webm"), None)?;
+    let entries = "stream=codec_name,channels";
+    assert_eq!(probe(&path("both.webm"), "a", entries), ["opus,2"]);
+    let length = number(&path("both.webm"), "v", "format=duration").unwrap();
+    assert!((length - 4.0).abs() < 0.2, "{length} s");
+    // The second half sounds, too: the mean is that of the first alone.
+    let (first, all) = (loudness(&path("a.ts")), loudness(&path("both.webm")));
+    assert!((first - all).abs() < 1.0, "{first} dB became {all} dB");
+    Ok(())
+}
+
 /// Mean level of the sound in decibels of full scale.
 fn loudness(path: &Path) -> f64 {
     let report = std::process::Command::new("ffmpeg")

@@ -65,4 +65,25 @@ fn places_that_hold_no_file_are_refused() {
     let told = refusal(Path::new("/dev/null"), Existing::Overwrite);
     assert_eq!(told, "`/dev/null` is a device: name a file");
     assert!(Path::new("/dev/null").exists());
+    let told = refusal(&folder.path().join("out.png/"), Existing::Keep);
+    assert!(
+        told.ends_with("is named like a folder: name a file"),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("out.png");
+    std::os::unix::fs::symlink("nowhere", &place).unwrap();
+    let told = refusal(&place, Existing::Keep);
+    assert!(
+        told.ends_with("choose another name or add --overwrite"),
+        "{told}"
+    );
+    write_whole(&place, b"new").unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"new");
+    assert_eq!(names(folder.path()), ["out.png"]);
 }

@@ -23,6 +23,7 @@ mod image;
 mod models;
 mod optimize;
 mod progress;
+mod signals;
 mod train;
 #[cfg(feature = "video")]
 mod video;
@@ -34,10 +35,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 
 use crate::cli::Command;
+use crate::output;
 
 use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 
-/// Set by the first Ctrl-C; every stage of a command looks at it between two frames or steps.
+/// Set by the first Ctrl-C; commands that take long look at it between two frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The error of a command that Ctrl-C ended early; what it says is what was kept. Exit code 130.
@@ -54,10 +56,17 @@ impl std::error::Error for Interrupted {}
 
 /// Runs a command to its end.
 pub fn run(command: &Command) -> Result<()> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
+    let keeps_something = match command {
+        Command::Bench(_) => false,
+        Command::Image(args) => args.inputs.len() > 1,
+        _ => true,
+    };
+    signals::listen(move || {
+        if STOP.swap(true, Ordering::SeqCst) || !keeps_something {
+            output::remove_unfinished();
             std::process::exit(130);
         }
+        remark!("stopping, what is done is kept: Ctrl-C again gives it up");
     })
     .context("could not listen for Ctrl-C")?;
     match command {
@@ -69,7 +78,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Webcam(args) => webcam::run(args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
         Command::Optimize(args) => optimize::run(args, &STOP),
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(args) => eval::run(args, &STOP),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -58,6 +58,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         };
         remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
+    let replaces = place.exists();
     let mut progress = Progress::new(&info);
     let painted = args.paint.strength > 0.0;
     let mut watcher = Watcher::new(if painted { args.film.steady } else { 0.0 });
@@ -68,12 +69,25 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         &mut encoder,
         stop,
         |frames| progress.show(frames),
-    )?;
+    );
     progress.bar.finish_and_clear();
+    let report = match report {
+        Ok(report) => report,
+        Err(error) if replaces || !encoder.has_frames() => return Err(error),
+        Err(error) => return Err(keep(encoder, place, error)),
+    };
     for remark in decoder.remarks() {
         remark!("{}: {remark}", input.display());
     }
     finish(encoder, &decoder, &report, place)
+}
+
+/// Keeps what was painted before a film broke off, as far as that is possible: it may be hours of work.
+fn keep(encoder: Encoder, place: &Path, error: anyhow::Error) -> anyhow::Error {
+    match encoder.finish(Ending::Cut) {
+        Ok(()) => error.context(format!("`{}` holds the film up to here", place.display())),
+        Err(_) => error, // most likely for the same reason
+    }
 }
 
 /// Completes the file and says what it holds.
@@ -154,5 +168,41 @@ impl Progress {
             }
             None => remark!("{frames} frames, {fps:.1} fps"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Frame;
+    use crate::media::decode::Decoder;
+    use crate::media::{FrameSink, FrameSource};
+    use crate::output::Existing;
+
+    #[test]
+    fn a_film_that_breaks_off_is_kept_up_to_there() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().join("a.mp4");
+        let (info, settings) = (VideoInfo::new(64, 48, (25, 1)), EncodeSettings::default());
+        let mut encoder = Encoder::create(&place, Existing::Keep, &info, &settings, None)?;
+        assert!(!encoder.has_frames());
+        let mut frame = Frame::new(64, 48);
+        for i in 0..5 {
+            (frame.index, frame.pts) = (i, i as i64);
+            encoder.write(&frame)?;
+        }
+        assert!(encoder.has_frames() && !place.exists());
+        let error = keep(encoder, &place, anyhow::anyhow!("the card fell out"));
+        let words = format!("{error:#}");
+        assert!(
+            words.ends_with("holds the film up to here: the card fell out"),
+            "{words}"
+        );
+        let (mut decoder, mut count) = (Decoder::open(&place, None)?, 0);
+        while decoder.read(&mut frame)? {
+            count += 1;
+        }
+        assert_eq!(count, 5);
+        Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! Video files in: every frame that FFmpeg can decode, upright, as RGB, with its time.
 //!
 //! Colours are converted by the matrix and range that the stream is tagged with. Alpha is ignored.
+//! Interlaced frames become progressive ones.
 //! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
 //! the CPU goes on from the first frame that the GPU does not give.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -16,9 +18,11 @@ use av::rescale;
 use super::FrameSource;
 use super::Hwaccel;
 use super::decode_convert::Converter;
+use super::decode_deinterlace::Deinterlacer;
 use super::decode_input::{
-    DEFAULT_RATE, best_video, expected_frames, frame_rate, open_input, start_shift,
+    DEFAULT_RATE, best_video, expected_frames, frame_rate, lost, lost_of, open_input, start_shift,
 };
+use super::decode_packets::Packets;
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout};
 use super::ffmpeg_hwaccel::{Gpu, download};
@@ -29,6 +33,7 @@ const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 
 /// Why a frame of the GPU that was decoded is not taken.
 const DAMAGED: &str = "a damaged frame";
+const INTERLACED: &str = "an interlaced frame";
 
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
@@ -71,28 +76,25 @@ pub struct Decoder {
     path: PathBuf,
     short_side: Option<u32>,
     hwaccel: Hwaccel,
-    input: av::format::context::Input,
+    packets: Packets,
     decoder: av::decoder::Video,
-    stream: usize,
     info: VideoInfo,
     converter: Converter,
-    /// Subtracted from timestamps, in ticks: files that start late start at 0.
-    shift: i64,
     /// The frame decoded last; `waiting` when nobody has read it yet.
     decoded: av::frame::Video,
     waiting: bool,
+    /// From the first interlaced frame on, and what came out of it.
+    deinterlacer: Option<Deinterlacer>,
+    whole: VecDeque<av::frame::Video>,
     /// The pixels of `decoded` where the GPU decodes.
     downloaded: av::frame::Video,
     /// The frame from which on the CPU decodes, where the GPU did before, and why.
     left_to_the_cpu: Option<(u64, String)>,
-    drained: bool,
     frames: u64,
     last_pts: Option<i64>,
-    end: i64,
     damaged: u64,
-    promised: u64,
-    packets: u64,
-    failure: Option<av::Error>,
+    /// What belongs to the picture and is not in the frames.
+    lost: Vec<&'static str>,
 }
 
 impl Decoder {
@@ -125,7 +127,7 @@ impl Decoder {
             .with_context(|| format!("no decoder for the video of `{name}`"))?;
         decoder.set_packet_time_base(parts.time_base());
         let time_base = parts.time_base();
-        let promised = parts.frames().max(0) as u64;
+        let lost = lost(&parts);
         let shift = start_shift(&input).rescale(rescale::TIME_BASE, time_base);
         let turn = parts
             .side_data()
@@ -141,24 +143,20 @@ impl Decoder {
             path: path.to_path_buf(),
             short_side,
             hwaccel: gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda),
-            input,
+            packets: Packets::new(input, stream, shift),
             decoder,
-            stream,
             info,
             converter: Converter::new(turn),
-            shift,
             decoded: av::frame::Video::empty(),
             waiting: false,
+            deinterlacer: None,
+            whole: VecDeque::new(),
             downloaded: av::frame::Video::empty(),
             left_to_the_cpu: None,
-            drained: false,
             frames: 0,
             last_pts: None,
-            end: 0,
             damaged: 0,
-            promised,
-            packets: 0,
-            failure: None,
+            lost,
         };
         ensure!(
             this.decode(),
@@ -181,7 +179,7 @@ impl Decoder {
 
     /// When the last frame read so far ends, in ticks of the time base.
     pub fn end(&self) -> i64 {
-        self.end
+        self.packets.end()
     }
 
     /// What went wrong without ending the work, one line each.
@@ -198,15 +196,17 @@ impl Decoder {
                 self.damaged
             ));
         }
-        if let Some(failure) = self.failure {
-            remarks.push(format!("the file could not be read to its end: {failure}"));
-        } else if self.drained && self.packets < self.promised {
-            remarks.push(format!(
-                "the file is cut off: it promises {} frames and holds {}",
-                self.promised, self.packets
-            ));
+        remarks.extend(self.packets.remark(self.step()));
+        if !self.lost.is_empty() {
+            remarks.push(format!("not in the painting: {}", self.lost.join(", ")));
         }
         remarks
+    }
+
+    /// How long a frame lasts on average, in ticks.
+    fn step(&self) -> i64 {
+        let rate = av::Rational::from(self.info.frame_rate);
+        1i64.rescale(rate.invert(), self.info.time_base).max(1)
     }
 
     /// Fills in what only a decoded frame tells: size, shape of the pixels, colours.
@@ -235,6 +235,8 @@ impl Decoder {
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());
+        self.lost.extend(lost_of(&self.decoded));
+        self.lost.dedup();
         self.info.color = Color {
             matrix: ffmpeg::known_matrix(self.decoded.color_space(), height),
             primaries: self.decoded.color_primaries(),
@@ -247,20 +249,36 @@ impl Decoder {
     fn decode(&mut self) -> bool {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
+            if let Some(frame) = self.whole.pop_front() {
+                self.decoded = frame;
+                return true;
+            }
             let fault = match self.decoder.receive_frame(&mut self.decoded) {
                 Ok(()) => {
                     let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
                     if self.hwaccel == Hwaccel::None {
                         self.damaged += u64::from(damaged);
-                        return true;
-                    }
-                    match download(&self.decoded, &mut self.downloaded) {
-                        Ok(()) if !damaged => return true,
-                        Ok(()) => DAMAGED.to_string(),
-                        Err(error) => format!("{error:#}"),
+                        match self.deinterlace() {
+                            Ok(true) => continue,
+                            Ok(false) => return true,
+                            Err(error) => format!("{error:#}"),
+                        }
+                    } else {
+                        match download(&self.decoded, &mut self.downloaded) {
+                            _ if self.decoded.is_interlaced() => INTERLACED.to_string(),
+                            Ok(()) if !damaged => return true,
+                            Ok(()) => DAMAGED.to_string(),
+                            Err(error) => format!("{error:#}"),
+                        }
                     }
                 }
-                Err(av::Error::Eof) => return false,
+                Err(av::Error::Eof) => match self.deinterlacer.take() {
+                    Some(deinterlacer) => match deinterlacer.finish(&mut self.whole) {
+                        Ok(()) => continue,
+                        Err(error) => format!("{error:#}"),
+                    },
+                    None => return false,
+                },
                 Err(av::Error::Other {
                     errno: av::error::EAGAIN,
                 }) => match self.feed() {
@@ -276,6 +294,24 @@ impl Decoder {
             self.damaged += 1;
         }
         false
+    }
+
+    /// Hands an interlaced frame, and all that come after one, to the filter; says whether it did.
+    fn deinterlace(&mut self) -> Result<bool> {
+        if self.deinterlacer.is_none() && !self.decoded.is_interlaced() {
+            return Ok(false);
+        }
+        let frame = std::mem::replace(&mut self.decoded, av::frame::Video::empty());
+        let mut filter = match self.deinterlacer.take() {
+            Some(filter) if filter.is_for(&frame) => filter,
+            other => {
+                other.map_or(Ok(()), |other| other.finish(&mut self.whole))?;
+                Deinterlacer::new(&frame, self.info.time_base)?
+            }
+        };
+        filter.take(frame, &mut self.whole)?;
+        self.deinterlacer = Some(filter);
+        Ok(true)
     }
 
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
@@ -308,38 +344,18 @@ impl Decoder {
 
     /// Hands the decoder one packet, or the news that there is none. Fails when it was damaged.
     fn feed(&mut self) -> Result<(), av::Error> {
-        loop {
-            let mut packet = av::Packet::empty();
-            match packet.read(&mut self.input) {
-                Ok(()) if packet.stream() != self.stream => {}
-                Ok(()) => {
-                    self.packets += 1;
-                    if let Some(pts) = packet.pts() {
-                        self.end = self.end.max(pts - self.shift + packet.duration());
-                    }
-                    return self.decoder.send_packet(&packet);
-                }
-                Err(error @ av::Error::InvalidData) => return Err(error),
-                Err(error) => {
-                    if error != av::Error::Eof {
-                        self.failure = Some(error);
-                    }
-                    self.drained = true;
-                    return self.decoder.send_eof();
-                }
-            }
+        match self.packets.next()? {
+            Some(packet) => self.decoder.send_packet(&packet),
+            None => self.decoder.send_eof(),
         }
     }
 
     /// The presentation time of the decoded frame; later than that of the frame before it.
     fn pts(&self) -> i64 {
-        let base = av::Rational::from(self.info.time_base);
-        let rate = av::Rational::from(self.info.frame_rate);
-        let step = 1i64.rescale(rate.invert(), base).max(1);
         match (self.decoded.timestamp(), self.last_pts) {
-            (Some(time), Some(last)) => (time - self.shift).max(last + 1),
-            (Some(time), None) => time - self.shift,
-            (None, Some(last)) => last + step,
+            (Some(time), Some(last)) => self.packets.since_start(time).max(last + 1),
+            (Some(time), None) => self.packets.since_start(time),
+            (None, Some(last)) => last + self.step(),
             (None, None) => 0,
         }
     }

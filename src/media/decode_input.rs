@@ -15,7 +15,9 @@ pub(super) const DEFAULT_RATE: (i32, i32) = (25, 1);
 /// Opens a file for reading packets.
 pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
     let name = path.display();
-    match av::format::input(&ffmpeg::url(path)?) {
+    let mut options = av::Dictionary::new();
+    options.set("pattern_type", "none"); // `50%d.png` is a picture, not a series of them
+    match av::format::input_with_dictionary(&ffmpeg::url(path)?, options) {
         Ok(input) => Ok(input),
         Err(av::Error::InvalidData) => bail!(
             "could not open `{name}`: it is not a video file, or was cut off before its index"
@@ -47,6 +49,36 @@ pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
     } else {
         start.max(0)
     }
+}
+
+/// What belongs to the picture of a stream and does not come through painting, for people.
+pub(super) fn lost(stream: &av::Stream) -> Vec<&'static str> {
+    use av::codec::packet::side_data::Type;
+
+    let mut lost: Vec<_> = stream
+        .side_data()
+        .filter_map(|data| match data.kind() {
+            Type::MasteringDisplayMetadata | Type::ContentLightLevel => Some("HDR10 metadata"),
+            Type::DOVI_CONF => Some("Dolby Vision metadata"),
+            Type::Stereo3d => Some("the mark of a stereoscopic film"),
+            Type::DataSpherical => Some("the mark of a 360 degree film"),
+            _ => None,
+        })
+        .collect();
+    lost.dedup();
+    lost
+}
+
+/// As [`lost`], of what a decoded frame carries with it.
+pub(super) fn lost_of(frame: &av::frame::Video) -> impl Iterator<Item = &'static str> {
+    use av::frame::side_data::Type;
+
+    let carried = [
+        (Type::MasteringDisplayMetadata, "HDR10 metadata"),
+        (Type::A53CC, "closed captions"),
+    ];
+    let found = carried.map(|(kind, words)| frame.side_data(kind).map(|_| words));
+    found.into_iter().flatten()
 }
 
 /// Average frames a second as the file tells them, else [`DEFAULT_RATE`].

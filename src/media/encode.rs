@@ -152,7 +152,17 @@ impl Encoder {
         // FLAC and Opus in mp4 count as experimental in FFmpeg before 6.
         options.set("strict", "experimental");
         if matches!(container, Container::Mp4 | Container::Mov) {
-            options.set("movflags", "+faststart");
+            // Tags of Apple's devices (place, camera) are only written as pairs of names and values.
+            let apples = muxer
+                .metadata()
+                .iter()
+                .any(|(key, _)| key.starts_with("com."));
+            let flags = if apples {
+                "+faststart+use_metadata_tags"
+            } else {
+                "+faststart"
+            };
+            options.set("movflags", flags);
         }
         muxer.write_header_with(options).with_context(failed)?;
         video.begin(&muxer)?;
@@ -177,6 +187,11 @@ impl Encoder {
     /// FFmpeg's name of the video encoder.
     pub fn codec(&self) -> &str {
         self.video.name()
+    }
+
+    /// Whether a frame was written.
+    pub fn has_frames(&self) -> bool {
+        self.video.has_frames()
     }
 
     /// Writes what is still held back and gives the file its name.

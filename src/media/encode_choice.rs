@@ -120,6 +120,9 @@ pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> 
 
 /// The source's time base, unless it is finer than an encoder can count.
 pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
+    if matches!(codec.id(), Id::MPEG1VIDEO | Id::MPEG2VIDEO) {
+        return av::Rational::from(info.frame_rate).invert(); // the formats know a few rates alone
+    }
     let (num, den) = info.time_base;
     let finest = match codec.id() {
         Id::MPEG4 => u16::MAX.into(), // the format's field has 16 bits

@@ -1,25 +1,28 @@
 //! Everything of a source but the painted video: sound, subtitles, other streams, chapters, tags.
 //!
 //! Packets are copied as they are where the container can hold them. Sound and text subtitles that
-//! it cannot hold are encoded anew; anything else is left out with a remark.
+//! it cannot hold are encoded anew, cover pictures attached; anything else is left out with a remark.
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ffmpeg_next as av;
 
 use av::Rescale;
-use av::codec::Id;
+use av::codec::{Id, Parameters};
+use av::format::Flags;
 use av::format::context::{Input, Output};
 use av::format::stream::Disposition;
 use av::media::Type;
 use av::rescale;
 
+use super::decode_clock::Clock;
 use super::decode_input::{best_video, open_input, start_shift};
 use super::encode::{Container, can_hold, microseconds};
 use super::encode_audio::AudioTranscoder;
 use super::encode_subtitle::SubtitleTranscoder;
 use super::encode_video::VideoEncoder;
+use super::ffmpeg::is_discarded;
 
 /// Tags of a file that describe the file itself rather than what it shows.
 const FILE_TAGS: [&str; 4] = [
@@ -50,6 +53,8 @@ enum Route {
         base: av::Rational,
         last_dts: Option<i64>,
     },
+    /// A cover picture, attached as a whole before anything is written.
+    Attached,
     /// Sound, decoded and encoded as another codec.
     Transcode(Box<AudioTranscoder>),
     /// Text, decoded and encoded in another form.
@@ -59,6 +64,7 @@ enum Route {
 /// Carries the other streams of a source over.
 pub(super) struct Copier {
     input: Input,
+    clock: Clock,
     routes: Vec<Route>,
     bases: Vec<av::Rational>,
     /// Read, but too late for the frames written so far.
@@ -98,12 +104,16 @@ impl Copier {
             let shift = shift.rescale(rescale::TIME_BASE, base);
             let title = chapter.metadata().get("title").unwrap_or("").to_string();
             let (start, end) = (chapter.start() - shift, chapter.end() - shift);
-            muxer
+            let mut copy = muxer
                 .add_chapter(id as i64, base, start, end, title)
                 .context("could not copy the chapters")?;
+            for (key, value) in chapter.metadata().iter() {
+                copy.set_metadata(key, value);
+            }
         }
         let bases = input.streams().map(|s| s.time_base()).collect();
         Ok(Self {
+            clock: Clock::new(&input),
             input,
             routes,
             bases,
@@ -118,7 +128,7 @@ impl Copier {
         let bases: Vec<_> = muxer.streams().map(|s| s.time_base()).collect();
         for route in &mut self.routes {
             match route {
-                Route::Skip => {}
+                Route::Skip | Route::Attached => {}
                 Route::Copy { to, base, .. } => *base = bases[*to],
                 Route::Transcode(transcoder) => transcoder.begin(&bases),
                 Route::Rewrite(transcoder) => transcoder.begin(&bases),
@@ -160,8 +170,10 @@ impl Copier {
             let mut packet = av::Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => {
+                    self.clock.mend(&mut packet);
                     let route = self.routes.get(packet.stream());
-                    if packet.size() > 0 && !matches!(route, None | Some(Route::Skip)) {
+                    let wanted = !matches!(route, None | Some(Route::Skip | Route::Attached));
+                    if wanted && packet.size() > 0 {
                         return Some(packet);
                     }
                 }
@@ -178,17 +190,25 @@ impl Copier {
         packet.set_pts(packet.pts().map(|pts| pts - shift));
         packet.set_dts(packet.dts().map(|dts| dts - shift));
         match &mut self.routes[from] {
-            Route::Skip => Ok(()),
+            Route::Skip | Route::Attached => Ok(()),
             Route::Transcode(transcoder) => transcoder.write(&packet, muxer),
             Route::Rewrite(transcoder) => transcoder.write(&packet, muxer),
             Route::Copy { to, base, last_dts } => {
                 packet.rescale_ts(self.bases[from], *base);
-                // Muxers refuse times that stand still or go back, which broken sources have.
-                if let (Some(dts), Some(last)) = (packet.dts(), *last_dts)
-                    && dts <= last
+                // What edits cut away before the sound begins is decoded ahead of it; the rest is not heard.
+                if last_dts.is_some() && is_discarded(&packet) {
+                    return Ok(());
+                }
+                // Muxers refuse times that go back, and most those that stand still, as broken sources
+                // have them. Where they may stand still, lines of subtitles that are shown at the same
+                // time do, and so does sound in packets of less than a tick.
+                let strict = !muxer.format().flags().contains(Flags::TS_NONSTRICT);
+                let next = last_dts.map(|last| last + i64::from(strict));
+                if let (Some(dts), Some(next)) = (packet.dts(), next)
+                    && dts < next
                 {
-                    packet.set_dts(Some(last + 1));
-                    packet.set_pts(packet.pts().map(|pts| pts.max(last + 1)));
+                    packet.set_dts(Some(next));
+                    packet.set_pts(packet.pts().map(|pts| pts.max(next)));
                 }
                 *last_dts = packet.dts().or(*last_dts);
                 packet.set_position(-1);
@@ -213,9 +233,22 @@ fn route(
     let (kind, id) = (parameters.medium(), parameters.id());
     let cover = stream.disposition().contains(Disposition::ATTACHED_PIC);
     let apple = matches!(container, Container::Mp4 | Container::Mov);
+    let what = format!("{kind:?} stream {} ({})", stream.index(), id.name()).to_lowercase();
+    if kind == Type::Audio && is_silent(&parameters) {
+        remarks.push(format!("{what} is left out: it holds no sound"));
+        return Ok(Route::Skip);
+    }
+    if cover && container == Container::Matroska {
+        attach(stream, muxer)?;
+        return Ok(Route::Attached);
+    }
     let held = match kind {
+        // FFmpeg says that mov holds these three, and refuses them when it comes to it.
+        Type::Audio if container == Container::Mov => {
+            !matches!(id, Id::FLAC | Id::OPUS | Id::TRUEHD) && can_hold(muxer, id)
+        }
         Type::Audio | Type::Subtitle => can_hold(muxer, id),
-        Type::Video => can_hold(muxer, id) && (!cover || apple),
+        Type::Video => can_hold(muxer, id) && (!cover || container == Container::Mp4),
         Type::Attachment => container == Container::Matroska,
         _ => false,
     };
@@ -235,7 +268,6 @@ fn route(
             last_dts: None,
         });
     }
-    let what = format!("{kind:?} stream {} ({})", stream.index(), id.name()).to_lowercase();
     let encoded = match kind {
         Type::Audio => Some(
             AudioTranscoder::open(stream, container, muxer).map(|transcoder| {
@@ -266,7 +298,9 @@ fn route(
     }
     // Chapter marks of mp4 files also show up as a data stream; they are copied as chapters.
     let chapter_marks = kind == Type::Data && id == Id::BIN_DATA && input.nb_chapters() > 0;
-    if !chapter_marks {
+    // The muxer makes a track of the time code itself, by the tag that comes with it.
+    let time_code = apple && kind == Type::Data && stream.metadata().get("timecode").is_some();
+    if !chapter_marks && !time_code {
         let elsewhere = match container {
             Container::Matroska => "",
             _ => " (mkv holds most)",
@@ -277,6 +311,50 @@ fn route(
         ));
     }
     Ok(Route::Skip)
+}
+
+/// Whether a stream of sound was announced and never came.
+fn is_silent(parameters: &Parameters) -> bool {
+    // SAFETY: the parameters are live for the borrow; the field is a plain integer.
+    unsafe { (*parameters.as_ptr()).sample_rate <= 0 }
+}
+
+/// Attaches the cover picture `stream` to a Matroska file, where players look for covers.
+fn attach(stream: &av::Stream, muxer: &mut Output) -> Result<()> {
+    let parameters = stream.parameters();
+    let id = parameters.id();
+    let (ending, kind) = match id {
+        Id::PNG => ("png", "image/png"),
+        Id::BMP => ("bmp", "image/bmp"),
+        Id::WEBP => ("webp", "image/webp"),
+        Id::GIF => ("gif", "image/gif"),
+        _ => ("jpg", "image/jpeg"),
+    };
+    let mut copy = muxer.add_stream(av::encoder::find(Id::None))?;
+    copy.set_parameters(parameters);
+    // SAFETY: both streams are live for their borrows. The source's picture is a packet of `size` bytes,
+    // which are copied to memory that FFmpeg allocates, with the padding that it asks for; the parameters
+    // own it from then on, and what they held before is freed.
+    unsafe {
+        let (from, to) = (
+            &(*stream.as_ptr()).attached_pic,
+            (*copy.as_mut_ptr()).codecpar,
+        );
+        let padding = av::ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+        let bytes = av::ffi::av_mallocz(from.size as usize + padding).cast::<u8>();
+        ensure!(!bytes.is_null(), "no memory for a cover picture");
+        std::ptr::copy_nonoverlapping(from.data, bytes, from.size as usize);
+        av::ffi::av_freep((&raw mut (*to).extradata).cast());
+        (*to).extradata = bytes;
+        (*to).extradata_size = from.size;
+        (*to).codec_type = av::ffi::AVMediaType::AVMEDIA_TYPE_ATTACHMENT;
+        (*to).codec_tag = 0;
+    }
+    let mut tags = without(&stream.metadata(), &[]);
+    tags.set("filename", &format!("cover.{ending}"));
+    tags.set("mimetype", kind);
+    copy.set_metadata(tags);
+    Ok(())
 }
 
 /// Gives stream `to` of the muxer the tags and the disposition of `stream`.

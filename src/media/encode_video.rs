@@ -15,7 +15,7 @@ use av::color::Range;
 use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
 use super::encode_choice as choice;
-use super::ffmpeg::{Color, Layout, Scaler, is_full_range, known_matrix};
+use super::ffmpeg::{Color, Layout, Scaler, is_full_range, is_ready, known_matrix};
 use super::ffmpeg_ycbcr as ycbcr;
 use crate::frame::Frame;
 
@@ -201,6 +201,11 @@ impl VideoEncoder {
         Ok(())
     }
 
+    /// Whether a frame came.
+    pub fn has_frames(&self) -> bool {
+        self.held_pts.is_some()
+    }
+
     /// Takes one frame and returns its time in microseconds.
     pub fn write(&mut self, frame: &Frame, muxer: &mut av::format::context::Output) -> Result<i64> {
         let size = (frame.width, frame.height);
@@ -268,7 +273,7 @@ impl VideoEncoder {
 
     fn drain(&mut self, muxer: &mut av::format::context::Output) -> Result<()> {
         let mut packet = av::Packet::empty();
-        while self.encoder.receive_packet(&mut packet).is_ok() {
+        while is_ready(self.encoder.receive_packet(&mut packet)).context("the encoder failed")? {
             let known = self
                 .durations
                 .iter()

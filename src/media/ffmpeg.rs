@@ -62,6 +62,25 @@ pub(super) fn start() -> Result<()> {
     started.context("could not start FFmpeg")
 }
 
+/// Whether a codec or filter had something ready: not when it wants more first, or has given all.
+pub(super) fn is_ready(answer: Result<(), av::Error>) -> Result<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(av::Error::Eof) => Ok(false),
+        Err(av::Error::Other {
+            errno: av::error::EAGAIN,
+        }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a packet is only read to decode others: its picture or sound is cut away.
+pub(super) fn is_discarded(packet: &av::Packet) -> bool {
+    use av::packet::Ref;
+    // SAFETY: the packet is live for the borrow; the field is a plain integer.
+    unsafe { (*packet.as_ptr()).flags & av::ffi::AV_PKT_FLAG_DISCARD != 0 }
+}
+
 /// `path` as FFmpeg takes it; the `file:` keeps a colon in a name from being read as a protocol.
 pub(super) fn url(path: &Path) -> Result<String> {
     let name = path.to_str().with_context(|| {

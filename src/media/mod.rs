@@ -9,9 +9,15 @@ mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
+mod decode_clock;
+#[cfg(feature = "video")]
 mod decode_convert;
 #[cfg(feature = "video")]
+mod decode_deinterlace;
+#[cfg(feature = "video")]
 mod decode_input;
+#[cfg(feature = "video")]
+mod decode_packets;
 #[cfg(feature = "video")]
 mod decode_turn;
 #[cfg(feature = "video")]
@@ -37,6 +43,7 @@ mod full_screen;
 pub mod picture;
 #[cfg(feature = "video")]
 pub mod player;
+mod profile;
 #[cfg(target_os = "linux")]
 mod v4l2;
 pub mod virtual_camera;

@@ -1,6 +1,6 @@
 //! Picture files: read, scaled, written. The only place that knows the `image` crate.
 //!
-//! Pictures become upright 8-bit RGB, whatever they are stored as; what shows through transparent
+//! Pictures become upright 8-bit sRGB, whatever they are stored as; what shows through transparent
 //! pixels is white paper.
 
 use std::fs::File;
@@ -14,8 +14,12 @@ use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
 };
 
+use super::profile;
 use crate::frame::Frame;
 use crate::output::{Existing, Output};
+
+/// Longest side that JPEG files can have, in pixels.
+const MAX_JPEG_SIDE: usize = u16::MAX as usize;
 
 /// Longest side read, in pixels.
 const MAX_SIDE: u32 = 32_768;
@@ -51,6 +55,21 @@ impl PictureFormat {
     }
 }
 
+/// Fails when the format of `path` cannot hold a picture of this size.
+pub fn ensure_holds(path: &Path, width: usize, height: usize) -> Result<()> {
+    let most = match PictureFormat::of(path)? {
+        PictureFormat::Jpeg => MAX_JPEG_SIDE,
+        PictureFormat::Png => i32::MAX as usize,
+    };
+    ensure!(
+        width.max(height) <= most,
+        "`{}` would be {width}x{height}, and jpeg files have at most {most} pixels a side: choose a \
+         .png file or a smaller --size",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Reads a png, jpeg or webp file, recognised by its content, turned as its EXIF orientation says.
 /// Fails for other files, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
 pub fn read(path: &Path) -> Result<Frame> {
@@ -59,6 +78,7 @@ pub fn read(path: &Path) -> Result<Frame> {
         !path.is_dir(),
         "`{name}` is a folder: name the pictures in it"
     );
+    ensure!(path.exists(), "no picture `{name}`: check the path");
     let file = File::open(path).with_context(|| format!("could not open picture `{name}`"))?;
     let mut reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
@@ -72,8 +92,6 @@ pub fn read(path: &Path) -> Result<Frame> {
         "`{name}` is not a png, jpeg or webp picture: convert it to one of them"
     );
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let broken = || format!("could not read picture `{name}`");
@@ -92,14 +110,19 @@ pub fn read(path: &Path) -> Result<Frame> {
         );
     }
     let orientation = decoder.orientation().with_context(broken)?;
+    let profile = decoder.icc_profile().with_context(broken)?;
     let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;
     picture.apply_orientation(orientation);
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let pixels = if picture.color().has_alpha() {
+    let profile = profile.filter(|_| picture.color().has_color());
+    let mut pixels = if picture.color().has_alpha() {
         over_white(&picture.into_rgba8())
     } else {
         picture.into_rgb8().into_raw()
     };
+    if let Some(profile) = profile {
+        profile::to_srgb(&profile, &mut pixels).with_context(broken)?;
+    }
     Ok(Frame {
         width,
         height,

@@ -1,0 +1,35 @@
+//! Ctrl-C and what else asks a program to end: SIGTERM, and SIGHUP from a terminal that closes.
+
+use anyhow::Result;
+
+/// Calls `heard` in a thread of its own whenever the program is asked to end.
+#[cfg(unix)]
+pub(super) fn listen(mut heard: impl FnMut() + Send + 'static) -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    let mut wanted = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP); // `nohup` has a film go on when the terminal closes
+    }
+    let mut signals = Signals::new(wanted)?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.forever().for_each(|_| heard()))?;
+    Ok(())
+}
+
+/// Whether who started the program had it ignore `signal`, as far as the system tells.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Calls `heard` in a thread of its own at Ctrl-C.
+#[cfg(not(unix))]
+pub(super) fn listen(heard: impl FnMut() + Send + 'static) -> Result<()> {
+    Ok(ctrlc::set_handler(heard)?)
+}
