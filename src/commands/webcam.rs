@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_writable, hwaccel, open_backend};
+use super::checks::{ensure_writable, hwaccel, is_same_place, open_backend, set_threads};
 use super::{Interrupted, ensure_not_input, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
@@ -60,6 +60,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     }
     let existing = existing(args.paint.overwrite);
     ensure_outputs(args, existing)?;
+    set_threads(args.paint.threads)?;
     let mut source = open_source(args)?;
     let window = match args.headless {
         true => None,
@@ -99,10 +100,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     };
     let rate = held_rate.map(|fps| RateControl::new(fps, side, lowest.min(ceiling)..=ceiling));
     let output_size = fitted((width, height), ceiling as usize);
-    let frame_rate = match args.fps {
-        Some(fps) => (fps as i32, 1),
-        None => source.frame_rate(),
-    };
+    let frame_rate = recorded_rate(args.fps, source.frame_rate());
     let hwaccel = hwaccel(&args.film, painter.device());
     let begin = |place| Recording::begin(place, existing, output_size, frame_rate, hwaccel);
     let tape = Arc::new(Mutex::new(args.record.as_deref().map(begin).transpose()?));
@@ -178,6 +176,15 @@ fn held_rate(args: &WebcamArgs, (frames, seconds): (i32, i32)) -> Option<f64> {
     }
 }
 
+/// The rate of recordings: the camera's, or a higher one that is to be held. `fps` may be held with room
+/// to spare, and no painting is to be left out for it.
+fn recorded_rate(fps: Option<u32>, (frames, seconds): (i32, i32)) -> (i32, i32) {
+    match fps {
+        Some(fps) if f64::from(fps) * f64::from(seconds) > f64::from(frames) => (fps as i32, 1),
+        _ => (frames, seconds),
+    }
+}
+
 /// Hands a painting to the recording and the virtual camera, whichever there are.
 fn pass_on(
     picture: &Picture,
@@ -224,8 +231,9 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
     }
     if let Some(place) = &args.stats {
         ensure_writable(place, args.paint.overwrite)?;
+        let record = args.record.as_deref();
         ensure!(
-            args.record.as_ref() != Some(place),
+            !record.is_some_and(|record| is_same_place(record, place)),
             "`{}` cannot be both recording and figures: name two files",
             place.display()
         );

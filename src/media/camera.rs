@@ -220,10 +220,11 @@ fn start(index: &CameraIndex, wanted: Wanted) -> Result<(Reader, CameraFormat), 
             }
         })
         .map_err(|error| failed(&error))?;
+    let reader = Reader { mail }; // dropped by an error, it lets go of a camera that opens later
     let mode = opened
         .recv_timeout(OPENING)
         .map_err(|_| failed(&"it does not answer: unplug it and plug it in again"))??;
-    Ok((Reader { mail }, mode))
+    Ok((reader, mode))
 }
 
 /// Reads until the camera fails or nobody wants its frames any more.

@@ -4,6 +4,8 @@
 //! taken: the clip runs evenly and lasts as long as what it shows.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -29,7 +31,7 @@ pub(super) struct Recording {
     worker: Worker<Message>,
     begun: Option<Instant>,
     last: Option<Instant>,
-    missed: u64,
+    missed: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -88,11 +90,14 @@ impl Recording {
             rate: f64::from(rate.0) / f64::from(rate.1),
             last: None,
         };
+        let missed = Arc::new(AtomicU64::new(0));
+        let too_soon = Arc::clone(&missed);
         let (mut scaler, mut scaled) = (Scaler::default(), Frame::default());
         let worker = Worker::start("record", QUEUE, move |message: &mut Message| {
             match (message, encoder.as_mut()) {
                 (Message::Frame(frame, at), Some(encoder)) => {
                     let Some(tick) = grid.tick(*at) else {
+                        too_soon.fetch_add(1, Ordering::Relaxed);
                         return Ok(());
                     };
                     frame.pts = tick;
@@ -117,7 +122,7 @@ impl Recording {
             worker,
             begun: None,
             last: None,
-            missed: 0,
+            missed,
         })
     }
 
@@ -126,9 +131,10 @@ impl Recording {
         &self.place
     }
 
-    /// Paintings that the encoder was too slow for.
+    /// Paintings that are not recorded: the encoder was too slow for them, or they came sooner than the
+    /// frame rate says.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Takes a painting of a frame taken at `at`. Never waits: one that the encoder is too slow for
@@ -138,7 +144,7 @@ impl Recording {
         if self.worker.offer(message) {
             self.last = Some(at);
         } else {
-            self.missed += 1;
+            self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -178,9 +184,7 @@ impl Recording {
             Some(last) => now.max(last),
             None => now,
         };
-        if !self.worker.offer(Message::End(end)) {
-            self.worker.send(Message::End(end));
-        }
+        self.worker.send(Message::End(end));
         Ended {
             place: self.place,
             worker: self.worker,

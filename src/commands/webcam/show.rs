@@ -160,7 +160,7 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
-            self.watch_recording();
+            self.watch_files()?;
             self.draw(live, &controls, fresh)?;
             let now = Instant::now();
             match &self.current {
@@ -305,13 +305,21 @@ impl Show {
         self.ended.push(recording.end(Instant::now()));
     }
 
-    /// Says when a recording broke off.
-    fn watch_recording(&mut self) {
+    /// Says when a recording broke off or a snapshot could not be written.
+    fn watch_files(&mut self) -> Result<()> {
         let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
         if let Some(recording) = failed {
             self.tell(format!("recording failed: {}", recording.place().display()));
             self.end_recording(recording);
         }
+        if self.snapshots.has_failed() {
+            let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
+            if let Err(error) = failed.finish() {
+                remark!("{error:#}");
+                self.tell(format!("{error:#}"));
+            }
+        }
+        Ok(())
     }
 
     fn draw(&mut self, live: &Live, controls: &Controls, fresh: bool) -> Result<()> {
