@@ -83,7 +83,8 @@ pub struct PaintArgs {
     /// Style model: a file, or a name from `repaint models list`
     #[arg(short, long, value_name = "MODEL", default_value = "starry_night")]
     pub model: String,
-    /// Shorter side of the painted picture in pixels; the source's own when not given
+    /// Shorter side of the painted picture in pixels; when not given the source's own, of a camera
+    /// the one that holds its rate
     #[arg(long, value_name = "SHORT_SIDE", value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub size: Option<u32>,
     /// How much of the painting shows: 0 is the source, 1 is all paint
@@ -92,7 +93,7 @@ pub struct PaintArgs {
     /// Keep the colours of the source; take only brush strokes and brightness from the painting
     #[arg(long)]
     pub keep_colors: bool,
-    /// CPU threads; every core when not given
+    /// CPU threads that compute; every core when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Where to compute

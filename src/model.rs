@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -217,10 +217,10 @@ impl Model {
         let bytes = read_bounded(path).with_context(what)?;
         let mut model = Self::from_bytes(&bytes)
             .map_err(|error| match is_pytorch(path, &bytes) {
-                true => error.context(format!(
+                true => anyhow!(
                     "a PyTorch file: run `repaint models import {}` first",
                     path.display()
-                )),
+                ),
                 false => error,
             })
             .with_context(what)?;

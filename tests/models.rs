@@ -155,6 +155,22 @@ fn imported_networks_are_kept_until_overwriting_is_asked_for() {
         model.tensors
     );
 
+    // What a file says of itself names nothing here.
+    let mut stranger = model.clone();
+    stranger.metadata.name = "../../../../stranger".to_string();
+    let path = home.path().join("s.safetensors");
+    stranger.write(&path, Precision::F32).unwrap();
+    let printed = stdout(&repaint(home.path(), &["import", "s.safetensors"]));
+    let imported = place.with_file_name("s.safetensors");
+    assert_eq!(printed.trim_end(), imported.to_str().unwrap());
+    assert_eq!(Model::read(&imported).unwrap().metadata.name, "s");
+    std::fs::remove_file(imported).unwrap();
+    for command in ["import", "export"] {
+        let args = [command, "s.safetensors", "-o", "s.pth"];
+        let told = stderr(&repaint(home.path(), &args));
+        assert!(told.contains("does not end in .safetensors"), "{told}");
+    }
+
     file.tensors.pop();
     file.tensors[0].name = "fc.weight".to_string();
     std::fs::write(home.path().join("other.pth"), file.zip()).unwrap();

@@ -51,10 +51,20 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "X")]
     pub tv_weight: Option<f64>,
     /// VGG19 layers whose features are kept, such as conv4_2 or conv3_2:0.5,conv4_2:1
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "LAYERS",
+        value_delimiter = ',',
+        conflicts_with_all = ["reconstruct", "reconstruct_style", "all_layers"],
+    )]
     pub content_layers: Option<Vec<LayerWeight>>,
     /// VGG19 layers whose Gram matrices are aimed at, such as conv1_1:0.5,conv2_1:1
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "LAYERS",
+        value_delimiter = ',',
+        conflicts_with_all = ["reconstruct", "reconstruct_style", "all_layers"],
+    )]
     pub style_layers: Option<Vec<LayerWeight>>,
     /// How losses are scaled [default: relative]
     #[arg(long, value_enum)]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::checks::set_threads;
 use crate::backend::candle::Candle;
 use crate::backend::check::{difference, film, random_frame};
 use crate::backend::cpu::Cpu;
@@ -61,6 +62,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             Model::random(width.into(), 1)?
         }
     };
+    set_threads(args.threads)?;
     let threads = args.threads.map(usize::from);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.unwrap_or_else(cores);

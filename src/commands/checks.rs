@@ -33,7 +33,7 @@ pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
     let opened = backend::open(args.device.into(), threads, level)?;
     SAID.call_once(|| {
         if let Some(remark) = &opened.remark {
-            eprintln!("{remark}");
+            remark!("{remark}");
         }
     });
     Ok(opened.engine)
@@ -42,6 +42,18 @@ pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
 /// Fails for a place that cannot be written, before hours of work went into what belongs there.
 pub(super) fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
     Output::create(place, existing(overwrite)).map(drop)
+}
+
+/// Fails for a name that no model file has.
+pub(super) fn ensure_model_name(place: &Path) -> Result<()> {
+    ensure!(
+        place
+            .extension()
+            .is_some_and(|ending| ending == "safetensors"),
+        "`{}` does not end in .safetensors: a model file does",
+        place.display()
+    );
+    Ok(())
 }
 
 /// Sets the number of threads of everything that follows, once.
@@ -55,8 +67,9 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
         .context("could not set the number of threads")
 }
 
-/// Finds the model and loads it into the engine that the arguments ask for.
+/// Finds the model and loads it into the engine that the arguments ask for. Sets the number of threads.
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
+    set_threads(args.threads)?;
     let model = Model::find(&args.model)?;
     let mut backend = open_backend(args)?;
     backend.load(&model)?;
@@ -82,6 +95,18 @@ pub(super) fn ensure_input_file(path: &Path, what: &str) -> Result<()> {
         "`{name}` is not a regular file: save it to a {what} first"
     );
     Ok(())
+}
+
+/// Whether two files that may not be there yet would be one.
+pub(super) fn is_same_place(one: &Path, other: &Path) -> bool {
+    let folder = |path: &Path| {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).canonicalize().ok()
+    };
+    is_same_file(one, other)
+        || (one.file_name() == other.file_name() && folder(one) == folder(other))
 }
 
 /// Fails when `output` is the very file `input`, by whatever name.

@@ -1,7 +1,6 @@
 //! `repaint image`: one picture to a file, or several to a folder.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -31,6 +30,11 @@ const AT_ONCE: usize = 8;
 /// error at the end names it. Once `stop` is set no further picture is begun and the result is
 /// [`Interrupted`].
 pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
+    ensure!(
+        args.inputs.iter().any(|input| input.exists()),
+        "no picture `{}`: check the path",
+        args.inputs[0].display()
+    );
     let places = plan(&args.inputs, &args.output)?;
     if let [(input, place)] = places.as_slice() {
         ensure_input_file(input, "picture")?;
@@ -179,7 +183,8 @@ impl Drop for Taken<'_> {
 
 /// Pixels of a picture file, as it is or as it is painted, whichever are more; 0 for a broken one.
 fn pixels(input: &Path, short_side: Option<u32>) -> usize {
-    let (width, height) = picture::size(input).unwrap_or_default();
+    let size = input.is_file().then(|| picture::size(input).ok());
+    let (width, height) = size.flatten().unwrap_or_default();
     let painted = short_side.map_or((0, 0), |side| scaled(width, height, side as usize));
     (width * height).max(painted.0 * painted.1)
 }
@@ -203,7 +208,7 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         "`{}` is named like a picture: name a folder for several pictures",
         output.display()
     );
-    let mut names: BTreeMap<OsString, &Path> = BTreeMap::new();
+    let mut sources: BTreeMap<PathBuf, &Path> = BTreeMap::new();
     let mut places = Vec::new();
     for input in inputs {
         ensure!(
@@ -211,18 +216,21 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
             "`{}` is a folder: name the pictures in it",
             input.display()
         );
-        let Some(stem) = input.file_stem() else {
-            bail!("`{}` is not the name of a picture", input.display());
-        };
-        if let Some(other) = names.insert(stem.to_os_string(), input) {
+        ensure!(
+            input.file_name().is_some(),
+            "`{}` is not the name of a picture",
+            input.display()
+        );
+        let place = output.join(name_of(input));
+        if let Some(other) = sources.insert(place.clone(), input) {
             bail!(
                 "`{}` and `{}` would both become `{}`: paint them into different folders",
                 other.display(),
                 input.display(),
-                output.join(name_of(input)).display()
+                place.display()
             );
         }
-        places.push((input.clone(), output.join(name_of(input))));
+        places.push((input.clone(), place));
     }
     std::fs::create_dir_all(output)
         .with_context(|| format!("could not create folder `{}`", output.display()))?;
@@ -251,6 +259,7 @@ fn paint(
     args: &PaintArgs,
     painting_of: impl FnOnce(Frame) -> Result<Frame>,
 ) -> Result<String> {
+    ensure_input_file(input, "picture")?; // of several none is looked at before its turn
     let mut frame = picture::read(input)?;
     if let Some(side) = args.size {
         let (width, height) = scaled(frame.width, frame.height, side as usize);
@@ -259,6 +268,7 @@ fn paint(
             "--size {side} makes `{}` {width}x{height}: choose a smaller size",
             input.display()
         );
+        picture::ensure_holds(place, width, height)?;
         frame = scale::resized(&frame, width, height)?;
     }
     let painting =
@@ -339,13 +349,15 @@ mod tests {
     fn pictures_that_would_take_one_name_are_refused_before_any_work() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let output = folder.path().join("out");
-        let error = plan(&paths(&["x/one.jpg", "y/one.png"]), &output).unwrap_err();
-        let words = error.to_string();
-        assert!(
-            words.contains("x/one.jpg") && words.contains("y/one.png"),
-            "{words}"
-        );
-        assert!(!output.exists());
+        for [one, other] in [["x/one.jpg", "y/one.jpg"], ["one.webp", "one.png"]] {
+            let error = plan(&paths(&[one, other]), &output).unwrap_err();
+            let words = error.to_string();
+            assert!(words.contains(one) && words.contains(other), "{words}");
+            assert!(!output.exists());
+        }
+        let places = plan(&paths(&["one.jpg", "one.webp"]), folder.path())?;
+        assert_eq!(places[0].1, folder.path().join("one.jpg"));
+        assert_eq!(places[1].1, folder.path().join("one.png"));
         let error = plan(&paths(&["a.png", "b.png"]), Path::new("c.png")).unwrap_err();
         assert!(
             error.to_string().contains("named like a picture"),

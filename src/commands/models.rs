@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::checks::existing;
-use super::{Interrupted, STOP};
+use super::checks::{ensure_model_name, existing};
+use super::{Interrupted, STOP, ensure_input_file};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
 use crate::fetch::{self, Fetched, Source, VGG19};
 use crate::model::{self, Model, Origin, Precision};
@@ -30,6 +30,10 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             painter,
             overwrite,
         } => {
+            ensure_input_file(file, "model file")?;
+            if let Some(place) = output {
+                ensure_model_name(place)?;
+            }
             let mut model = Model::import(file)?;
             if let Some(title) = title {
                 model.metadata.title.clone_from(title);
@@ -37,7 +41,17 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(painter) = painter {
                 model.metadata.painter.clone_from(painter);
             }
-            import(model, output.as_deref(), existing(*overwrite))
+            let place = match output {
+                Some(place) => place.clone(),
+                None => place_of(&stem(file))?,
+            };
+            write(&mut model, &place, Precision::F32, existing(*overwrite))?;
+            let name = match output {
+                Some(place) => place.display().to_string(),
+                None => model.metadata.name,
+            };
+            remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
+            Ok(())
         }
         ModelsCommand::Export {
             model,
@@ -45,9 +59,14 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             precision,
             overwrite,
         } => {
+            ensure_model_name(output)?;
             let mut model = Model::find(model)?;
-            model.metadata.name = stem(output);
-            write(&model, output, (*precision).into(), existing(*overwrite))
+            write(
+                &mut model,
+                output,
+                (*precision).into(),
+                existing(*overwrite),
+            )
         }
         ModelsCommand::Fetch { what: Fetch::Vgg19 } => fetch_vgg19(),
     }
@@ -131,28 +150,18 @@ fn show(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn import(mut model: Model, output: Option<&Path>, existing: Existing) -> Result<()> {
-    let place = match output {
-        Some(path) => path.to_path_buf(),
-        None => {
-            let folder = model::user_folder()
-                .context("no home folder for models: name the model file with --output")?;
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("could not make folder `{}`", folder.display()))?;
-            folder.join(format!("{}.safetensors", model.metadata.name))
-        }
-    };
-    model.metadata.name = stem(&place);
-    write(&model, &place, Precision::F32, existing)?;
-    let name = match output {
-        Some(path) => path.display().to_string(),
-        None => model.metadata.name,
-    };
-    remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
-    Ok(())
+/// Where the user's model of this name belongs.
+fn place_of(name: &str) -> Result<PathBuf> {
+    let folder = model::user_folder()
+        .context("no home folder for models: name the model file with --output")?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("could not make folder `{}`", folder.display()))?;
+    Ok(folder.join(format!("{name}.safetensors")))
 }
 
-fn write(model: &Model, place: &Path, precision: Precision, existing: Existing) -> Result<()> {
+/// Writes a model file; its name becomes the model's.
+fn write(model: &mut Model, place: &Path, precision: Precision, existing: Existing) -> Result<()> {
+    model.metadata.name = stem(place);
     let file = Output::create(place, existing)?;
     file.fill(&model.to_bytes(precision)?)?;
     file.finish()?;

@@ -70,7 +70,14 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
     let replaceable = args.overwrite || args.resume;
     ensure_writable(&args.output, replaceable)?;
     if !args.all_layers {
-        ensure_writable(&optimize::checkpoint_place(&args.output), replaceable)?;
+        let state = optimize::checkpoint_place(&args.output);
+        ensure!(
+            replaceable || !state.exists(),
+            "`{}` is of a picture that was interrupted: go on with --resume, or start anew with \
+             --overwrite",
+            state.display()
+        );
+        ensure_writable(&state, replaceable)?;
     }
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;

@@ -134,7 +134,8 @@ impl Storages {
     }
 
     fn open_zip(file: File) -> Result<(Self, Graph, Id)> {
-        let mut archive = ZipArchive::new(file).context("damaged zip archive")?;
+        let mut archive =
+            ZipArchive::new(file).context("a cut off or damaged zip archive, get it anew")?;
         let mut names = archive.file_names_raw();
         let folder = names
             .find_map(|name| std::str::from_utf8(name).ok()?.strip_suffix("data.pkl"))

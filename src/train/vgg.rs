@@ -270,7 +270,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         (None, None) => {
             let cached = fetch::vgg19_path().filter(|path| path.is_file());
             return cached.context(
-                "training needs VGG19 weights: run `repaint models fetch vgg19`, or name a file \
+                "no VGG19 weights to look with: run `repaint models fetch vgg19`, or name a file \
                  with --vgg19 FILE",
             );
         }

@@ -43,7 +43,7 @@ impl Cpu {
         let level = level.unwrap_or_else(Level::detected);
         ensure!(
             level <= Level::supported(),
-            "this CPU has no {level:?}: its highest level is {:?}",
+            "this CPU has no {level:?}: its highest level is {:?}, leave out --cpu-level",
             Level::supported()
         );
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
