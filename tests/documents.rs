@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "samples/README.md",
+    "src/backend/cpu/README.md",
+    "src/backend/cuda/README.md",
     "training/README.md",
     "weights/README.md",
 ];
@@ -78,13 +80,15 @@ fn every_file_that_the_documents_link_to_exists() {
 }
 
 #[test]
-fn the_samples_stay_under_two_megabytes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
-    let entries = std::fs::read_dir(folder).expect("samples can be listed");
-    let files = entries.flatten().filter_map(|entry| entry.metadata().ok());
-    let bytes: u64 = files
-        .filter(|file| file.is_file())
-        .map(|file| file.len())
-        .sum();
-    assert!(bytes > 0 && bytes < 2_000_000, "{bytes} bytes");
+fn the_samples_and_what_is_painted_from_them_stay_small() {
+    for (folder, most) in [("samples", 2_000_000), ("samples/painted", 3_000_000)] {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = std::fs::read_dir(place).expect("samples can be listed");
+        let files = entries.flatten().filter_map(|entry| entry.metadata().ok());
+        let bytes: u64 = files
+            .filter(|file| file.is_file())
+            .map(|file| file.len())
+            .sum();
+        assert!(bytes > 0 && bytes < most, "{folder}: {bytes} bytes");
+    }
 }
