@@ -17,7 +17,7 @@ use av::rescale;
 
 use super::FrameSource;
 use super::Hwaccel;
-use super::decode_convert::Converter;
+use super::decode_convert::{Converter, scaled};
 use super::decode_deinterlace::Deinterlacer;
 use super::decode_input::{
     DEFAULT_RATE, best_video, expected_frames, frame_rate, lost, lost_of, open_input, start_shift,
@@ -30,10 +30,6 @@ use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
 const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
-
-/// Why a frame of the GPU that was decoded is not taken.
-const DAMAGED: &str = "a damaged frame";
-const INTERLACED: &str = "an interlaced frame";
 
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
@@ -95,6 +91,16 @@ pub struct Decoder {
     damaged: u64,
     /// What belongs to the picture and is not in the frames.
     lost: Vec<&'static str>,
+}
+
+/// What a decoder had ready.
+enum Received {
+    /// A frame.
+    Frame,
+    /// Nothing yet, or a frame for the deinterlacer.
+    Nothing,
+    /// The news that there are no more.
+    End,
 }
 
 impl Decoder {
@@ -253,47 +259,54 @@ impl Decoder {
                 self.decoded = frame;
                 return true;
             }
-            let fault = match self.decoder.receive_frame(&mut self.decoded) {
-                Ok(()) => {
-                    let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
-                    if self.hwaccel == Hwaccel::None {
-                        self.damaged += u64::from(damaged);
-                        match self.deinterlace() {
-                            Ok(true) => continue,
-                            Ok(false) => return true,
-                            Err(error) => format!("{error:#}"),
-                        }
-                    } else {
-                        match download(&self.decoded, &mut self.downloaded) {
-                            _ if self.decoded.is_interlaced() => INTERLACED.to_string(),
-                            Ok(()) if !damaged => return true,
-                            Ok(()) => DAMAGED.to_string(),
-                            Err(error) => format!("{error:#}"),
-                        }
-                    }
+            match self.receive() {
+                Ok(Received::Frame) => return true,
+                Ok(Received::Nothing) => {}
+                Ok(Received::End) => return false,
+                Err(error) if self.hwaccel == Hwaccel::Cuda => {
+                    return self.go_on_on_the_cpu(format!("{error:#}"));
                 }
-                Err(av::Error::Eof) => match self.deinterlacer.take() {
-                    Some(deinterlacer) => match deinterlacer.finish(&mut self.whole) {
-                        Ok(()) => continue,
-                        Err(error) => format!("{error:#}"),
-                    },
-                    None => return false,
-                },
-                Err(av::Error::Other {
-                    errno: av::error::EAGAIN,
-                }) => match self.feed() {
-                    Ok(()) => continue,
-                    Err(error) => error.to_string(),
-                },
-                Err(error) => error.to_string(),
-            };
-            if self.hwaccel == Hwaccel::Cuda {
-                return self.go_on_on_the_cpu(fault);
+                Err(_) => {
+                    in_a_row += 1;
+                    self.damaged += 1;
+                }
             }
-            in_a_row += 1;
-            self.damaged += 1;
         }
         false
+    }
+
+    /// Takes what the decoder has ready, or feeds it. Fails for a damaged packet, and for a frame of the
+    /// GPU that is not to be taken.
+    fn receive(&mut self) -> Result<Received> {
+        match self.decoder.receive_frame(&mut self.decoded) {
+            Ok(()) => {}
+            Err(av::Error::Eof) => {
+                let Some(deinterlacer) = self.deinterlacer.take() else {
+                    return Ok(Received::End);
+                };
+                deinterlacer.finish(&mut self.whole)?;
+                return Ok(Received::Nothing);
+            }
+            Err(av::Error::Other {
+                errno: av::error::EAGAIN,
+            }) => {
+                self.feed()?;
+                return Ok(Received::Nothing);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
+        if self.hwaccel == Hwaccel::Cuda {
+            download(&self.decoded, &mut self.downloaded)?;
+            ensure!(!damaged, "a damaged frame");
+            ensure!(!self.decoded.is_interlaced(), "an interlaced frame");
+            return Ok(Received::Frame);
+        }
+        self.damaged += u64::from(damaged);
+        Ok(match self.deinterlace()? {
+            true => Received::Nothing,
+            false => Received::Frame,
+        })
     }
 
     /// Hands an interlaced frame, and all that come after one, to the filter; says whether it did.
@@ -384,17 +397,4 @@ impl FrameSource for Decoder {
         (frame.index, frame.pts) = (index, self.last_pts.unwrap_or(0));
         Ok(true)
     }
-}
-
-/// `size` scaled to a shorter side of `side`, both sides even and at least 2.
-fn scaled(size: (usize, usize), side: usize) -> (usize, usize) {
-    let short = size.0.min(size.1);
-    if short == side {
-        return size;
-    }
-    let even = |length: usize| {
-        let exact = length as f64 * side as f64 / short as f64;
-        ((exact / 2.0).round() as usize * 2).max(2)
-    };
-    (even(size.0), even(size.1))
 }

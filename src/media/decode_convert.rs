@@ -97,3 +97,16 @@ impl Converter {
         Ok(())
     }
 }
+
+/// `size` scaled to a shorter side of `side`, both sides even and at least 2.
+pub(super) fn scaled(size: (usize, usize), side: usize) -> (usize, usize) {
+    let short = size.0.min(size.1);
+    if short == side {
+        return size;
+    }
+    let even = |length: usize| {
+        let exact = length as f64 * side as f64 / short as f64;
+        ((exact / 2.0).round() as usize * 2).max(2)
+    };
+    (even(size.0), even(size.1))
+}
