@@ -158,7 +158,7 @@ fn a_card_that_paints_as_the_cpu_does_is_trusted() {
 fn a_frame_that_does_not_fit_names_one_that_does() {
     let card = Card::open();
     let mut engine = engine(&random([8, 16, 32]));
-    card.set(1, 1 << 20);
+    card.set(1, 65 << 20); // 64 MiB are left alone
     let error = engine.stylize(&picture(640, 480, 1), &mut Frame::default());
     let words = format!("{:#}", error.unwrap_err());
     assert!(words.contains("a frame of 640x480 needs"), "{words}");

@@ -193,7 +193,8 @@ impl Cuda {
         let Program { frame, center, .. } = &program;
         let still = program.carried.len() + program.valid.len();
         let sent = frame.len() + center.len() + still.max(program.told.len());
-        let needed = program.arena + sent + frame.len() + SLACK;
+        let free = free.saturating_sub(SLACK);
+        let needed = program.arena + sent + frame.len();
         ensure!(
             needed < free,
             "a frame of {}x{} needs {} MiB of the memory of the {}, {} are free: paint at most about {}x{}",
