@@ -66,7 +66,7 @@ pub fn run(command: &Command) -> Result<()> {
             output::remove_unfinished();
             std::process::exit(130);
         }
-        remark!("stopping, what is done is kept: Ctrl-C again gives it up");
+        remark!("stopping; Ctrl-C again gives up what is done");
     })
     .context("could not listen for Ctrl-C")?;
     match command {
