@@ -303,3 +303,15 @@ fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
         figures.shown, figures.seconds, figures.shown_fps, figures.dropped
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_have_the_rate_of_a_camera_that_is_faster_than_asked_for() {
+        assert_eq!(recorded_rate(None, (30000, 1001)), (30000, 1001));
+        assert_eq!(recorded_rate(Some(10), (25, 1)), (25, 1));
+        assert_eq!(recorded_rate(Some(60), (25, 1)), (60, 1));
+    }
+}
