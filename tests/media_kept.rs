@@ -27,6 +27,14 @@ impl Files {
         self.0.path().join(name)
     }
 
+    /// Two seconds of picture and sound, as they are broadcast: the bytes of an MPEG transport stream.
+    fn recording(&self) -> Result<Vec<u8>> {
+        let both = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
+        let place = self.path("a.ts");
+        make(&format!("{both} -c:v libx264 -c:a aac"), &place);
+        Ok(std::fs::read(place)?)
+    }
+
     /// Converts `from` to `to`; the remarks, joined.
     fn convert(&self, from: &str, to: &str) -> Result<String> {
         let (_, remarks) = convert(&self.path(from), &self.path(to), None)?;
@@ -85,12 +93,7 @@ fn joined_recordings_go_on_where_the_clock_begins_anew() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());
     };
-    let both = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
-    make(
-        &format!("{both} -c:v libx264 -c:a aac"),
-        &files.path("a.ts"),
-    );
-    let once = std::fs::read(files.path("a.ts"))?;
+    let once = files.recording()?;
     std::fs::write(files.path("aa.ts"), [once.clone(), once].concat())?;
     for name in ["aa.mp4", "aa.mkv"] {
         files.convert("aa.ts", name)?;
@@ -148,12 +151,7 @@ fn sound_that_is_announced_and_never_comes_is_left_out() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());
     };
-    let both = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
-    make(
-        &format!("{both} -c:v libx264 -c:a aac"),
-        &files.path("a.ts"),
-    );
-    let whole = std::fs::read(files.path("a.ts"))?;
+    let whole = files.recording()?;
     let of_sound = |packet: &&[u8]| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]) == 0x101;
     let silent: Vec<u8> = whole
         .chunks(188)
