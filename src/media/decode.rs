@@ -5,7 +5,6 @@
 //! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
 //! the CPU goes on from the first frame that the GPU does not give.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -79,9 +78,7 @@ pub struct Decoder {
     /// The frame decoded last; `waiting` when nobody has read it yet.
     decoded: av::frame::Video,
     waiting: bool,
-    /// From the first interlaced frame on, and what came out of it.
-    deinterlacer: Option<Deinterlacer>,
-    whole: VecDeque<av::frame::Video>,
+    deinterlacer: Deinterlacer,
     /// The pixels of `decoded` where the GPU decodes.
     downloaded: av::frame::Video,
     /// The frame from which on the CPU decodes, where the GPU did before, and why.
@@ -145,6 +142,7 @@ impl Decoder {
             frames: expected_frames(&input, &parts),
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
+        let deinterlacer = Deinterlacer::new(info.time_base);
         let mut this = Self {
             path: path.to_path_buf(),
             short_side,
@@ -155,8 +153,7 @@ impl Decoder {
             converter: Converter::new(turn),
             decoded: av::frame::Video::empty(),
             waiting: false,
-            deinterlacer: None,
-            whole: VecDeque::new(),
+            deinterlacer,
             downloaded: av::frame::Video::empty(),
             left_to_the_cpu: None,
             frames: 0,
@@ -203,6 +200,7 @@ impl Decoder {
             ));
         }
         remarks.extend(self.packets.remark(self.step()));
+        remarks.extend(self.deinterlacer.remark());
         if !self.lost.is_empty() {
             remarks.push(format!("not in the painting: {}", self.lost.join(", ")));
         }
@@ -241,8 +239,9 @@ impl Decoder {
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());
-        self.lost.extend(lost_of(&self.decoded));
-        self.lost.dedup();
+        let lost = lost_of(&self.decoded).filter(|words| !self.lost.contains(words));
+        let lost: Vec<_> = lost.collect();
+        self.lost.extend(lost);
         self.info.color = Color {
             matrix: ffmpeg::known_matrix(self.decoded.color_space(), height),
             primaries: self.decoded.color_primaries(),
@@ -255,7 +254,7 @@ impl Decoder {
     fn decode(&mut self) -> bool {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
-            if let Some(frame) = self.whole.pop_front() {
+            if let Some(frame) = self.deinterlacer.next() {
                 self.decoded = frame;
                 return true;
             }
@@ -281,11 +280,10 @@ impl Decoder {
         match self.decoder.receive_frame(&mut self.decoded) {
             Ok(()) => {}
             Err(av::Error::Eof) => {
-                let Some(deinterlacer) = self.deinterlacer.take() else {
-                    return Ok(Received::End);
-                };
-                deinterlacer.finish(&mut self.whole)?;
-                return Ok(Received::Nothing);
+                return Ok(match self.deinterlacer.finish()? {
+                    true => Received::Nothing,
+                    false => Received::End,
+                });
             }
             Err(av::Error::Other {
                 errno: av::error::EAGAIN,
@@ -303,28 +301,10 @@ impl Decoder {
             return Ok(Received::Frame);
         }
         self.damaged += u64::from(damaged);
-        Ok(match self.deinterlace()? {
+        Ok(match self.deinterlacer.take(&mut self.decoded)? {
             true => Received::Nothing,
             false => Received::Frame,
         })
-    }
-
-    /// Hands an interlaced frame, and all that come after one, to the filter; says whether it did.
-    fn deinterlace(&mut self) -> Result<bool> {
-        if self.deinterlacer.is_none() && !self.decoded.is_interlaced() {
-            return Ok(false);
-        }
-        let frame = std::mem::replace(&mut self.decoded, av::frame::Video::empty());
-        let mut filter = match self.deinterlacer.take() {
-            Some(filter) if filter.is_for(&frame) => filter,
-            other => {
-                other.map_or(Ok(()), |other| other.finish(&mut self.whole))?;
-                Deinterlacer::new(&frame, self.info.time_base)?
-            }
-        };
-        filter.take(frame, &mut self.whole)?;
-        self.deinterlacer = Some(filter);
-        Ok(true)
     }
 
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what

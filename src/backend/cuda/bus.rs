@@ -16,7 +16,7 @@ const BAND: usize = 2 << 20;
 /// Bytes that one thread copies at once.
 const SHARE: usize = 256 << 10;
 
-/// Most threads that copy: memory is not faster with more.
+/// Most threads that copy: the other cores watch, decode and encode.
 const COPIERS: usize = 4;
 
 /// Both ways between the host and the arena.
