@@ -210,6 +210,16 @@ fn a_training_stopped_while_its_network_is_measured_keeps_all_steps() -> Result<
     };
     assert!(steps == 3 && checkpoint.exists() && !parts.output.exists());
 
+    // With nothing to measure on, a network that is finished is written.
+    let mut bare = whole.clone();
+    (bare.validation, bare.output) = (None, studio.path().join("bare.safetensors"));
+    let last = AtomicBool::new(false);
+    let end = train(&bare, &last, &mut |event| {
+        let over = matches!(event, Event::Step(step) if step.steps == 3);
+        last.fetch_or(over, std::sync::atomic::Ordering::SeqCst);
+    })?;
+    assert!(matches!(end, End::Finished { .. }) && bare.output.exists());
+
     parts.resume = true;
     let mut made = 0;
     let end = train(&parts, &GO, &mut |event| {

@@ -110,7 +110,7 @@ pub fn read(path: &Path) -> Result<Frame> {
         );
     }
     let orientation = decoder.orientation().with_context(broken)?;
-    let profile = decoder.icc_profile().with_context(broken)?;
+    let profile = decoder.icc_profile().unwrap_or_default();
     let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;
     picture.apply_orientation(orientation);
     let (width, height) = (picture.width() as usize, picture.height() as usize);
@@ -121,7 +121,8 @@ pub fn read(path: &Path) -> Result<Frame> {
         picture.into_rgb8().into_raw()
     };
     if let Some(profile) = profile {
-        profile::to_srgb(&profile, &mut pixels).with_context(broken)?;
+        // Pictures are shown with broken profiles as without: they are common, and no reason to refuse one.
+        let _ = profile::to_srgb(&profile, &mut pixels);
     }
     Ok(Frame {
         width,
@@ -208,6 +209,22 @@ mod tests {
         assert_eq!(read(&path)?, frame);
         let error = write(&path, &frame, Existing::Keep).unwrap_err();
         assert!(error.to_string().contains("--overwrite"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_profile_is_applied_and_a_broken_one_is_not() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.png");
+        let p3 = profile::tests::display_p3();
+        for (profile, expected) in [(&p3[..], [215, 93, 31]), (&p3[..90], [200, 100, 50])] {
+            let mut encoder = PngEncoder::new(File::create(&path)?);
+            encoder.set_icc_profile(profile.to_vec())?;
+            encoder.write_image(&[200, 100, 50], 1, 1, ExtendedColorType::Rgb8)?;
+            let found = read(&path)?.pixels;
+            let near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 2);
+            assert!(near, "{found:?}, expected {expected:?}");
+        }
         Ok(())
     }
 

@@ -50,8 +50,13 @@ fn probes() -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The profile of Display P3.
+    pub fn display_p3() -> Vec<u8> {
+        ColorProfile::new_display_p3().encode().expect("a profile")
+    }
 
     /// A colour of Display P3 in sRGB, by the formulas of both (IEC 61966-2-1, SMPTE RP 431-2).
     fn of_display_p3(color: [u8; 3]) -> [u8; 3] {
@@ -76,7 +81,7 @@ mod tests {
 
     #[test]
     fn colours_of_display_p3_become_those_of_srgb() -> Result<()> {
-        let profile = ColorProfile::new_display_p3().encode().expect("a profile");
+        let profile = display_p3();
         let colors = [
             [200, 100, 50],
             [30, 180, 90],

@@ -196,7 +196,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let mut journal = Journal::open(&folder.log(), state.steps())?;
     let batch_shape = (settings.batch, 3, settings.crop, settings.crop);
 
-    let stopped = std::thread::scope(|scope| {
+    let mut stopped = std::thread::scope(|scope| {
         let mut good = state.snapshot()?; // what a training that goes wrong returns to
         let mut batches = data.batches(scope, state.steps() as usize)?;
         let mut last = Instant::now();
@@ -269,8 +269,9 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
         tell(Event::Validating(validation.len()));
         losses = validate(&network, &average, &loss, &validation, &device, stop, tell)?;
+        stopped = losses.is_none() && stop.load(Ordering::SeqCst);
     }
-    if stopped || losses.is_none() && stop.load(Ordering::SeqCst) {
+    if stopped {
         return Ok(End::Stopped {
             steps: state.steps(),
             checkpoint,
