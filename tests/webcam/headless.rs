@@ -1,0 +1,93 @@
+//! Without a window: recordings, and what is refused.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::{figures, number, read_clip, studio, webcam, write_clip};
+
+fn run(command: &mut Command) -> (Output, String) {
+    let output = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, said)
+}
+
+#[track_caller]
+fn assert_refused(command: &mut Command, words: &[&str]) {
+    let (output, said) = run(command);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+}
+
+#[test]
+fn without_a_window_a_silent_camera_is_told_in_the_terminal() {
+    let studio = studio();
+    let folder = studio.path();
+    std::fs::remove_file(folder.join("clip.mp4")).expect("removed");
+    let ticks: Vec<i64> = (0..25).chain(75..150).collect(); // silent from 1 s to 3 s
+    write_clip(&folder.join("clip.mp4"), &ticks);
+    let args = ["--headless", "--record", "a.mp4", "--duration", "4"];
+    let (output, said) = run(&mut webcam(folder, &args));
+    assert!(output.status.success(), "{said}");
+    let told = said.contains("the camera sends nothing\nthe camera is back\n");
+    assert!(told, "{said}");
+}
+
+#[test]
+fn headless_records_as_many_frames_as_asked_with_their_times() {
+    let studio = studio();
+    let folder = studio.path();
+    let args = [
+        "--headless",
+        "--frames",
+        "30",
+        "--record",
+        "out.mp4",
+        "--stats",
+        "stats.json",
+    ];
+    let (output, said) = run(&mut webcam(folder, &args));
+    assert!(output.status.success(), "{said}");
+    let (times, _, end) = read_clip(&folder.join("out.mp4"));
+    assert_eq!(times.len(), 30);
+    let figures = figures(&folder.join("stats.json"));
+    assert_eq!(number(&figures, "shown"), 30.0);
+    let seconds = number(&figures, "seconds");
+    assert!((end - seconds).abs() < 3.0 / 25.0, "{end} s of {seconds} s");
+}
+
+#[test]
+fn what_cannot_work_is_refused_in_one_line() {
+    let studio = studio();
+    let folder = studio.path();
+    assert_refused(&mut webcam(folder, &[]), &["no display", "--headless"]);
+    assert_refused(&mut webcam(folder, &["--headless"]), &["--record"]);
+    let none = ["--headless", "--record", "a.mp4", "--camera", "nosuch"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_repaint"));
+    command.arg("webcam").args(none).current_dir(folder);
+    assert_refused(&mut command, &["no camera `nosuch`", "--camera FILE"]);
+    let device = ["--headless", "--virtual-camera", "/dev/video98"];
+    assert_refused(
+        &mut webcam(folder, &device),
+        &["modprobe v4l2loopback video_nr=98"],
+    );
+    let taken = ["--headless", "--record", "clip.mp4"];
+    assert_refused(&mut webcam(folder, &taken), &["clip.mp4", "--overwrite"]);
+    let input = ["--headless", "--record", "clip.mp4", "--overwrite"];
+    assert_refused(&mut webcam(folder, &input), &["clip.mp4", "input"]);
+    let figures = ["--headless", "--record", "a.mp4", "--stats", "clip.mp4"];
+    assert_refused(&mut webcam(folder, &figures), &["clip.mp4", "--overwrite"]);
+    let same = ["--headless", "--record", "a.mp4", "--stats", "a.mp4"];
+    assert_refused(&mut webcam(folder, &same), &["a.mp4", "two files"]);
+    let lost = ["--stats", "a.json"];
+    assert_refused(&mut webcam(folder, &lost), &["no display"]);
+    let ending = ["--headless", "--record", "a.gif"];
+    assert_refused(&mut webcam(folder, &ending), &["a.gif", ".mp4"]);
+    let left: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("listed")
+        .map(|entry| entry.expect("listed").path())
+        .collect();
+    assert_eq!(left.len(), 2, "left behind: {left:?}");
+}
