@@ -5,14 +5,13 @@ use std::ffi::c_ulong;
 
 use anyhow::{Result, bail};
 
-/// The place of a window on the screen: x, y, width, height.
-type Place = (i32, i32, u32, u32);
-
 /// Remembers how to come back.
 #[derive(Default)]
 pub(super) struct FullScreen {
+    #[cfg(target_os = "linux")]
     full: bool,
-    before: Option<Place>,
+    #[cfg(target_os = "linux")]
+    before: Option<x11::Place>,
 }
 
 impl FullScreen {
@@ -37,7 +36,8 @@ mod x11 {
     use anyhow::{Result, anyhow, ensure};
     use x11_dl::xlib::{self, Xlib};
 
-    use super::Place;
+    /// The place of a window on the screen: x, y, width, height.
+    pub type Place = (i32, i32, u32, u32);
 
     /// Fills the screen with the window, or puts it back to `before`. Returns where it was, if the
     /// program itself has to put it back.
