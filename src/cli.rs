@@ -145,6 +145,8 @@ pub enum DeviceArg {
 pub enum LevelArg {
     /// What every CPU has
     Generic,
+    /// NEON of 64-bit ARM
+    Neon,
     /// AVX2 and FMA
     Avx2,
     /// AVX-512F
@@ -319,6 +321,7 @@ impl From<LevelArg> for Level {
     fn from(level: LevelArg) -> Self {
         match level {
             LevelArg::Generic => Self::Generic,
+            LevelArg::Neon => Self::Neon,
             LevelArg::Avx2 => Self::Avx2,
             LevelArg::Avx512 => Self::Avx512,
         }

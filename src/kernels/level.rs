@@ -4,14 +4,18 @@ use std::sync::OnceLock;
 
 use super::generic;
 use super::micro::Kernel;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
-/// A set of vector instructions; later ones include the earlier.
+/// A set of vector instructions. Of those of one architecture, later ones include the earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// What every CPU of the target has.
     Generic,
+    /// NEON of 64-bit ARM: 4 values at once.
+    Neon,
     /// AVX2 and FMA: 8 values at once.
     Avx2,
     /// AVX-512F: 16 values at once.
@@ -23,6 +27,14 @@ impl Level {
     pub fn supported() -> Self {
         static SUPPORTED: OnceLock<Level> = OnceLock::new();
         *SUPPORTED.get_or_init(probe)
+    }
+
+    /// Whether the CPU has the level.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            level => level <= Self::supported(),
+        }
     }
 
     /// The level to use: the highest one, unless `REPAINT_CPU_LEVEL` (`generic`, `avx2`, `avx512`)
@@ -41,9 +53,9 @@ impl Level {
 
     /// Every level the CPU has, the lowest first.
     pub fn all_supported() -> Vec<Self> {
-        let all = [Self::Generic, Self::Avx2, Self::Avx512];
+        let all = [Self::Generic, Self::Neon, Self::Avx2, Self::Avx512];
         all.into_iter()
-            .filter(|level| *level <= Self::supported())
+            .filter(|level| level.is_supported())
             .collect()
     }
 
@@ -68,6 +80,8 @@ impl Level {
             Self::Avx512 => work.run::<avx512::Avx512>(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => work.run::<avx2::Avx2>(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => work.run::<neon::Neon>(),
             _ => work.run::<generic::Generic>(),
         }
     }
@@ -93,5 +107,8 @@ fn probe() -> Level {
             return Level::Avx2;
         }
     }
-    Level::Generic
+    match cfg!(target_arch = "aarch64") {
+        true => Level::Neon,
+        false => Level::Generic,
+    }
 }

@@ -262,7 +262,7 @@ mod tests {
                         let exact = (128.0 + chroma_span * part).min(255.0);
                         let error = (found(plane, x / 2, y / 2) - exact).abs();
                         assert!(
-                            error < 0.9,
+                            error < 1.0, // 0.9 on x86-64, by how the mean of four is rounded
                             "{matrix:?} {full_range}: chroma {x},{y} by {error}"
                         );
                     }

@@ -42,7 +42,7 @@ impl Cpu {
     pub fn new(threads: Option<usize>, level: Option<Level>) -> Result<Self> {
         let level = level.unwrap_or_else(Level::detected);
         ensure!(
-            level <= Level::supported(),
+            level.is_supported(),
             "this CPU has no {level:?}: its highest level is {:?}, leave out --cpu-level",
             Level::supported()
         );

@@ -2,15 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{Vector, at, entry_points, third_lanes, third_masks, third_places};
+use super::thirds::{lanes, masks, places};
+use super::vector::{Vector, at, entry_points};
 
 /// Eight values.
 #[derive(Clone, Copy)]
 pub(in crate::backend::cpu) struct F32x8(__m256);
 
-const MASKS: [[u32; 3]; 3] = third_masks::<8>();
-const LANES: [[i32; 8]; 3] = third_lanes::<8>();
-const PLACES: [[i32; 8]; 3] = third_places::<8>();
+const MASKS: [[u32; 3]; 3] = masks::<8>();
+const LANES: [[i32; 8]; 3] = lanes::<8>();
+const PLACES: [[i32; 8]; 3] = places::<8>();
 
 /// Takes third `K` of three registers (`JOIN` 0), or what three thirds give to register `K` (1).
 ///

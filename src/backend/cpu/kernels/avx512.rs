@@ -2,15 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{Vector, at, entry_points, third_lanes, third_masks, third_places};
+use super::thirds::{lanes, masks, places};
+use super::vector::{Vector, at, entry_points};
 
 /// Sixteen values.
 #[derive(Clone, Copy)]
 pub(in crate::backend::cpu) struct F32x16(__m512);
 
-const MASKS: [[u32; 3]; 3] = third_masks::<16>();
-const LANES: [[i32; 16]; 3] = third_lanes::<16>();
-const PLACES: [[i32; 16]; 3] = third_places::<16>();
+const MASKS: [[u32; 3]; 3] = masks::<16>();
+const LANES: [[i32; 16]; 3] = lanes::<16>();
+const PLACES: [[i32; 16]; 3] = places::<16>();
 
 /// The lanes of `values` in the order of `lanes`.
 ///

@@ -1,10 +1,10 @@
 //! The kernels of the engine, and what they work on: tensors inside one arena, layers as jobs that
 //! fall into units of work.
 //!
-//! Each level (plain Rust, AVX2 with FMA, AVX-512F) is one file behind the trait [`Vector`]; NEON
-//! would be a fourth. Everything else is written once, generic over it. A job's units write
-//! disjoint parts of the arena, so any number of workers may take them in any order, and the result
-//! is the same to the bit.
+//! Each level (plain Rust, NEON, AVX2 with FMA, AVX-512F) is one file behind the trait [`Vector`].
+//! Everything else is written once, generic over it. A job's units write disjoint parts of the
+//! arena, so any number of workers may take them in any order, and the result is the same to the
+//! bit.
 
 #![allow(
     clippy::needless_range_loop,
@@ -16,9 +16,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
-
 mod gemm;
 mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod nested;
 mod pack;
 mod picture;
@@ -27,6 +28,8 @@ mod statistics;
 mod strided;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod thirds;
 mod vector;
 mod winograd;
 
@@ -237,19 +240,21 @@ pub(super) fn lanes(level: Level) -> usize {
         Level::Avx512 => avx512::F32x16::LANES,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::F32x8::LANES,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => neon::F32x4::LANES,
         _ => generic::F32x4::LANES,
     }
 }
 
 /// Whether a level has registers enough for the wide blocks of [`blocks`].
 pub(super) fn is_wide(level: Level) -> bool {
-    level == Level::Avx512
+    matches!(level, Level::Avx512 | Level::Neon)
 }
 
 /// Runs every unit of a job at a level that the CPU has, on the whole team; `backwards` from the last
 /// one to the first, with the same results.
 pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team, backwards: bool) {
-    assert!(level <= Level::supported(), "the CPU lacks {level:?}");
+    assert!(level.is_supported(), "the CPU lacks {level:?}");
     let (units, next) = (job.units(), AtomicUsize::new(0));
     team.run(&|worker| {
         loop {
@@ -266,6 +271,8 @@ pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team, bac
                     Level::Avx512 => avx512::F32x16::run(job, memory, unit, worker),
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => avx2::F32x8::run(job, memory, unit, worker),
+                    #[cfg(target_arch = "aarch64")]
+                    Level::Neon => neon::F32x4::run(job, memory, unit, worker),
                     _ => generic::F32x4::run(job, memory, unit, worker),
                 }
             }

@@ -20,6 +20,8 @@ fn at_every_level(check: &impl Check) {
             Level::Avx512 => check.run::<super::avx512::F32x16>(level),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => check.run::<super::avx2::F32x8>(level),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => check.run::<super::neon::F32x4>(level),
             _ => check.run::<super::generic::F32x4>(level),
         }
     }
@@ -39,7 +41,7 @@ fn levels_have_the_registers_they_promise() {
             assert_eq!(V::LANES, lanes(level));
             assert_eq!(V::WIDE, is_wide(level));
             let wanted = match level {
-                Level::Generic => 4,
+                Level::Generic | Level::Neon => 4,
                 Level::Avx2 => 8,
                 Level::Avx512 => 16,
             };
