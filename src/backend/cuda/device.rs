@@ -1,24 +1,20 @@
-//! The GPU itself: memory, kernels, the captured graphs.
+//! The engine on the GPU itself: which frames go there, and when.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use cudarc::driver::PushKernelArg;
-use cudarc::driver::sys::CUstreamCaptureMode as CaptureMode;
+use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
 use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags as EventFlags};
-use cudarc::driver::sys::{
-    CUfunction_attribute_enum as FunctionAttribute, CUgraphInstantiate_flags,
-};
-use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice};
-use cudarc::driver::{CudaStream, DevicePtr, DeviceRepr, LaunchConfig};
+use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaModule, CudaStream};
 use cudarc::nvrtc::Ptx;
 
 use super::Weights;
 use super::bus::Bus;
 use super::film::tell;
-use super::program::{Arguments, Launch, Program, center};
+use super::graph::{Graph, OnCard};
+use super::program::{Launch, Program, center};
 use crate::backend::{Backend, Device, ensure_fits, held};
 use crate::frame::{Carried, Frame};
 use crate::model::Model;
@@ -29,9 +25,6 @@ static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin
 
 /// The oldest cards whose tensor cores know the instructions.
 const CAPABILITY: (i32, i32) = (8, 0);
-
-// SAFETY: plain integers in the layout of C, which `Layer` in kernels.cu repeats.
-unsafe impl DeviceRepr for Arguments {}
 
 /// The engine.
 pub struct Cuda {
@@ -63,20 +56,6 @@ struct Ready {
 /// Memory of a card that is left to graphs, to the driver, which hands it out in pages of 2 MiB, and to
 /// decoders, in bytes.
 const SLACK: usize = 64 << 20;
-
-/// A program with its memory and kernels.
-struct OnCard {
-    program: Program,
-    functions: BTreeMap<String, CudaFunction>,
-    arena: CudaSlice<u8>,
-}
-
-/// A captured program.
-struct Graph(CudaGraph);
-
-// SAFETY: a graph may be used from any thread, by one at a time; `&mut self` of the engine sees to
-// that.
-unsafe impl Send for Graph {}
 
 impl Cuda {
     /// Opens the first card. Fails where there is none, or one that is too old.
@@ -126,8 +105,8 @@ impl Cuda {
         let ready = self.ready.as_ref().context("no frame was painted")?;
         let start = self.mark()?;
         match &ready.film {
-            Some(film) if ready.in_film => film.0.launch()?,
-            _ => ready.still.0.launch()?,
+            Some(film) if ready.in_film => film.launch()?,
+            _ => ready.still.launch()?,
         }
         between(&start, &self.mark()?)
     }
@@ -248,38 +227,6 @@ impl Cuda {
     }
 }
 
-impl OnCard {
-    /// A graph of `launches`, one after the other.
-    fn capture<'a>(
-        &self,
-        stream: &Arc<CudaStream>,
-        mut launches: impl Iterator<Item = &'a Launch>,
-    ) -> Result<Graph> {
-        stream.begin_capture(CaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-        let started = launches.try_for_each(|launch| self.start(stream, launch));
-        let graph = stream.end_capture(CUgraphInstantiate_flags(0));
-        started?;
-        Ok(Graph(graph?.context("the GPU captured nothing")?))
-    }
-
-    fn start(&self, stream: &Arc<CudaStream>, launch: &Launch) -> Result<()> {
-        let (arena, _) = self.arena.device_ptr(stream);
-        let function = &self.functions[&launch.kernel];
-        let [x, y, z] = launch.grid;
-        let config = LaunchConfig {
-            grid_dim: (x, y, z),
-            block_dim: (launch.threads, 1, 1),
-            shared_mem_bytes: launch.shared,
-        };
-        let mut builder = stream.launch_builder(function);
-        builder.arg(&arena).arg(&launch.arguments);
-        // SAFETY: the kernels of kernels.cu take these two arguments, and stay within the arena for
-        // the launches of its program, which the emulator's guards in tests/cuda.rs watch.
-        unsafe { builder.launch(config) }?;
-        Ok(())
-    }
-}
-
 impl Ready {
     /// Sends the frame and what is carried, runs the graph, fetches the painting.
     fn paint(
@@ -302,7 +249,7 @@ impl Ready {
             parts.extend(last.map(|last| (Some(&last.pixels[..]), &program.carried)));
         }
         self.bus.send(&parts, arena)?;
-        self.still.0.launch()?;
+        self.still.launch()?;
         self.bus.begin_fetch(arena, &program.painted)?;
         output.shape_like(input);
         self.bus.finish_fetch(&mut output.pixels)
@@ -352,7 +299,7 @@ impl Ready {
         ];
         self.bus.send(&parts, arena)?;
         let graph = self.film.as_ref().context("no graph for a film")?;
-        graph.0.launch()?;
+        graph.launch()?;
         self.in_film = true;
         Ok(())
     }

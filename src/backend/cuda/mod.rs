@@ -1,8 +1,8 @@
 //! The engine for NVIDIA GPUs: every layer one launch on tensor cores, f16 in memory, f32 in sums.
 //!
-//! `weights` packs a model for the kernels of `kernels.cu`, `program` lays its launches out for a
-//! size of frame, `film` those that steady a film; all are plain data. `device` and `bus` alone talk to
-//! a GPU, through cudarc, and exist with the feature `cuda`. README.md beside this file says how the
+//! `weights` packs a model for the kernels of `kernels.cu`, whose shapes `kind` knows, `program` lays
+//! its launches out for a size of frame, `film` those that steady a film; all are plain data. `device`,
+//! `graph` and `bus` alone talk to a GPU, through cudarc, and exist with the feature `cuda`. README.md beside this file says how the
 //! layers are computed.
 
 #[cfg(feature = "cuda")]
@@ -10,6 +10,9 @@ mod bus;
 #[cfg(feature = "cuda")]
 mod device;
 pub mod film;
+#[cfg(feature = "cuda")]
+mod graph;
+mod kind;
 pub mod program;
 mod weights;
 

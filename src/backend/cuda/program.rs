@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use super::film;
-use super::weights::{Kind, OCTET, Packed, Weights};
+use super::weights::{OCTET, Packed, Weights};
+use super::{film, kind::Kind};
 use crate::frame::Frame;
 use crate::network::Network;
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use half::f16;
 
+use super::kind::Kind;
 use crate::model::Model;
 use crate::network::{CARRIED, Layer, NORM_EPSILON};
 
@@ -21,21 +22,6 @@ const ROUNDING: f64 = 1.0 / 2048.0;
 
 /// Largest value of a carried painting's channel.
 const LARGEST_CARRIED: f64 = 2.0;
-
-/// Which kernel computes a layer; the sizes of its blocks, as in `kernels.cu`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The first layer, from bytes.
-    First,
-    /// 3x3.
-    Plain,
-    /// 3x3 with step 2.
-    Strided,
-    /// Nearest x2, then 3x3: four kernels of 2x2 on the small input.
-    Doubling,
-    /// The last layer, to bytes.
-    Last,
-}
 
 /// A layer with the places of its packed values.
 pub(super) struct Packed {
@@ -73,46 +59,6 @@ pub struct Weights {
 struct Summands<'a> {
     begin: usize,
     weight: Box<dyn Fn(usize, usize) -> f32 + 'a>,
-}
-
-impl Kind {
-    /// Side of the kernel.
-    pub fn side(self) -> usize {
-        match self {
-            Self::First | Self::Last => 9,
-            _ => 3,
-        }
-    }
-
-    /// Warps of a block.
-    pub fn warps(self) -> usize {
-        match self {
-            Self::First | Self::Last => 8,
-            _ => 4,
-        }
-    }
-
-    /// Rows and columns of the output that a block computes.
-    pub fn block(self) -> (usize, usize) {
-        match self {
-            Self::Last => (self.warps(), 32 - (self.side() - 1)),
-            _ => (2 * self.warps(), 16),
-        }
-    }
-
-    /// Rows and columns of the input that a block reads.
-    pub fn tile(self) -> (usize, usize) {
-        let (rows, columns) = self.block();
-        let step = if self == Self::Strided { 2 } else { 1 };
-        let extra = if self == Self::First { 2 } else { 0 };
-        let length = |pixels: usize| step * (pixels - 1) + self.side();
-        (length(rows), length(columns) + extra)
-    }
-
-    /// Convolutions that a block computes one after the other.
-    pub fn phases(self) -> usize {
-        if self == Self::Doubling { 4 } else { 1 }
-    }
 }
 
 impl Packed {
@@ -273,7 +219,7 @@ impl Weights {
                     &tensor.with_context(|| format!("no tensor `{name}`"))?.data[..],
                 )
             };
-            let kind = kind(layer, index, layers.len())?;
+            let kind = Kind::of(layer, index, layers.len())?;
             let octets = layer.outputs.div_ceil(OCTET);
             let mut one = Packed {
                 layer: layer.clone(),
@@ -377,20 +323,6 @@ fn noise(layer: &Layer, kernel: &[f32], inputs: &[f64], channel: usize) -> f64 {
             sum * (input * ROUNDING).powi(2)
         });
     squares.sum()
-}
-
-fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
-    let kind = match (layer.kernel, layer.stride, layer.upsample) {
-        (9, 1, 1) if index == 0 => Some(Kind::First),
-        (9, 1, 1) if index + 1 == count && layer.outputs == 3 => Some(Kind::Last),
-        (3, 1, 1) => Some(Kind::Plain),
-        (3, 2, 1) => Some(Kind::Strided),
-        (3, 1, 2) => Some(Kind::Doubling),
-        _ => None,
-    };
-    let kind = kind.with_context(|| format!("no CUDA kernel for layer `{}`", layer.name))?;
-    layer.ensure_place(index, count)?;
-    Ok(kind)
 }
 
 fn put(bytes: &mut Vec<u8>, values: [f32; 4]) {
