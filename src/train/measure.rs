@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::dataset::{cut, read_scaled};
 use super::loss::PerceptualLoss;
-use super::stability::{Motion, Moved};
+use super::motion::Motion;
+use super::stability::Moved;
 use super::{Event, to_tensor, values};
 use crate::frame::Frame;
 use crate::media::picture;

@@ -13,6 +13,7 @@ pub mod folder;
 mod journal;
 pub mod loss;
 mod measure;
+mod motion;
 pub mod optimize;
 mod product;
 mod settings;

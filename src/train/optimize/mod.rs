@@ -5,6 +5,7 @@
 //! happens is told as [`Event`]s.
 
 pub mod descent;
+mod features;
 mod lbfgs;
 pub mod objective;
 mod scales;
