@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::convolution::Geometry;
 use super::level::{Level, WithKernel};
 use super::micro::{Kernel, Right, Start, Tile};
+use super::pack::{PackRows, panel_lines};
 use super::share::{Line, Shared, with_buffer, written};
 
 /// Longest sum before results go back to memory, in rows of patches: a register tile's share of
@@ -132,54 +133,6 @@ impl DirectKernel {
             result,
         });
     }
-}
-
-struct PackRows<'a> {
-    values: &'a [f32],
-    rows: usize,
-    depth: usize,
-}
-
-impl WithKernel for PackRows<'_> {
-    type Output = Vec<Line>;
-
-    fn run<K: Kernel>(self) -> Vec<Line> {
-        let panel = panel_lines::<K>(self.depth);
-        let mut lines = vec![Line::ZERO; self.rows.div_ceil(K::ROWS) * panel];
-        lines
-            .par_chunks_mut(panel.max(1))
-            .zip(self.values.par_chunks((K::ROWS * self.depth).max(1)))
-            .for_each(|(lines, values)| {
-                // SAFETY: the CPU has the instructions of the kernel it is run with.
-                unsafe {
-                    K::vectorize(|| interleave::<K>(values, self.depth, Line::values_mut(lines)));
-                }
-            });
-        lines
-    }
-}
-
-/// Turns up to `K::ROWS` rows of `depth` values into `depth` groups of `K::ROWS`.
-#[inline(always)]
-fn interleave<K: Kernel>(values: &[f32], depth: usize, panel: &mut [f32]) {
-    if values.len() == K::ROWS * depth {
-        for (k, group) in panel.chunks_exact_mut(K::ROWS).take(depth).enumerate() {
-            for (r, value) in group.iter_mut().enumerate() {
-                *value = values[r * depth + k];
-            }
-        }
-    } else {
-        for (r, row) in values.chunks_exact(depth).enumerate() {
-            for (k, value) in row.iter().enumerate() {
-                panel[k * K::ROWS + r] = *value;
-            }
-        }
-    }
-}
-
-/// Lines that a panel of kernels with `depth` values takes.
-fn panel_lines<K: Kernel>(depth: usize) -> usize {
-    (depth * K::ROWS).div_ceil(Line::VALUES)
 }
 
 struct Convolve<'a> {

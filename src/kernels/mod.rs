@@ -19,6 +19,7 @@ mod level;
 mod micro;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pack;
 mod share;
 mod tiles;
 mod transforms;
