@@ -3,6 +3,7 @@
 
 mod artist;
 mod controls;
+mod files;
 mod rate;
 mod recorder;
 mod show;
@@ -34,6 +35,7 @@ use crate::scale::fitted;
 
 use artist::Artist;
 use controls::{Controls, SMALLEST_SIDE};
+use files::Files;
 use rate::RateControl;
 use recorder::Recording;
 use show::{Outcome, Settings, Show, lock};
@@ -108,13 +110,15 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         Some(path) => Some(feed(VirtualCamera::open(path, output_size, frame_rate)?)?),
         None => None,
     };
-    let settings = Settings {
-        frames: args.frames,
-        duration: args.duration.map(Duration::from_secs_f64),
+    let files = files::Settings {
         folder: args.folder.clone().unwrap_or_default(),
         output_size,
         rate: frame_rate,
         hwaccel,
+    };
+    let settings = Settings {
+        frames: args.frames,
+        duration: args.duration.map(Duration::from_secs_f64),
         largest,
         engine: painter.backend().to_string(),
     };
@@ -123,10 +127,10 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         settings,
         styles.clone(),
         Arc::clone(&shared),
-        Arc::clone(&tape),
         Arc::clone(&count),
         window,
-    )?;
+        Files::new(files, Arc::clone(&tape))?,
+    );
     let mut left = match args.headless {
         true => args.frames, // no more than that is recorded, though the painter may be ahead
         false => None,
@@ -150,7 +154,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         },
         |live| show.run(live, stop),
     );
-    let finished = show.finish();
+    let finished = show.files.finish();
     let device = device.map_or(Ok(()), |device| device.finish_within(DEVICE_PATIENCE));
     ensure!(reading.join().is_ok(), "the models thread panicked");
     let outcome = outcome?;
@@ -188,7 +192,7 @@ fn recorded_rate(fps: Option<u32>, (frames, seconds): (i32, i32)) -> (i32, i32) 
 /// Hands a painting to the recording and the virtual camera, whichever there are.
 fn pass_on(
     picture: &Picture,
-    tape: &show::Tape,
+    tape: &files::Tape,
     record: fn(&mut Recording, &Frame, Instant),
     device: Option<&Worker<Frame>>,
 ) {

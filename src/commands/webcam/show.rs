@@ -1,6 +1,5 @@
 //! The main thread of the live picture: shows paintings, listens to keys and the mouse, keeps count.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,16 +8,12 @@ use anyhow::Result;
 
 use super::artist::{Shared, read};
 use super::controls::{Action, Controls, HELP};
-use super::recorder::{Ended, Recording, free_name, snapshots};
+use super::files::Files;
 use super::stats::{Figures, Stats};
 use super::styles::Styles;
 use super::view::{View, Words, place};
-use crate::frame::Frame;
-use crate::media::Hwaccel;
 use crate::media::window::{Cursor, Window};
-use crate::output::Existing;
 use crate::pipeline::live::{Live, Picture, Taken};
-use crate::pipeline::worker::Worker;
 
 /// How long to wait for a painting before looking at keys again.
 const PATIENCE: Duration = Duration::from_millis(4);
@@ -31,9 +26,6 @@ const NOTICE: Duration = Duration::from_secs(4);
 
 /// Silence of the camera after which the window says so.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// A recording that the window begins and ends and the painter feeds.
-pub(super) type Tape = Arc<Mutex<Option<Recording>>>;
 
 /// Figures that the window counts, or without a window the painter.
 pub(super) type Count = Arc<Mutex<Stats>>;
@@ -49,14 +41,6 @@ pub(super) struct Settings {
     pub frames: Option<u64>,
     /// Ends after this long.
     pub duration: Option<Duration>,
-    /// Where snapshots and recordings go.
-    pub folder: PathBuf,
-    /// Size of recordings.
-    pub output_size: (usize, usize),
-    /// Nominal frame rate of recordings.
-    pub rate: (i32, i32),
-    /// Who encodes recordings, if it can.
-    pub hwaccel: Hwaccel,
     /// Longest short side of a painting.
     pub largest: u32,
     /// What computes.
@@ -68,20 +52,16 @@ pub(super) struct Show {
     pub settings: Settings,
     pub styles: Styles,
     pub shared: Shared,
-    pub tape: Tape,
     pub count: Count,
     pub window: Option<Window>,
-    /// Recordings that are being completed.
-    pub ended: Vec<Ended>,
+    /// What keys have it write.
+    pub files: Files,
     view: View,
-    snapshots: Worker<(PathBuf, Frame)>,
-    numbers: (u32, u32),
     notice: Option<(String, Instant)>,
     /// What was said last about the camera where there is no window.
     trouble: Option<String>,
     current: Option<Picture>,
     title: String,
-    missed: u64,
     captured: (u64, Instant),
     was_down: bool,
     drawn: Option<(Instant, (usize, usize), Controls)>,
@@ -100,31 +80,27 @@ impl Show {
         settings: Settings,
         styles: Styles,
         shared: Shared,
-        tape: Tape,
         count: Count,
         window: Option<Window>,
-    ) -> Result<Self> {
+        files: Files,
+    ) -> Self {
         let now = Instant::now();
-        Ok(Self {
+        Self {
             settings,
             styles,
             shared,
-            tape,
             count,
             window,
-            ended: Vec::new(),
+            files,
             view: View::default(),
-            snapshots: snapshots()?,
-            numbers: (0, 0),
             notice: Some(("H: help".into(), now)),
             trouble: None,
             current: None,
             title: String::new(),
-            missed: 0,
             captured: (0, now),
             was_down: false,
             drawn: None,
-        })
+        }
     }
 
     /// Shows until the user, a limit or `stop` ends it.
@@ -160,7 +136,9 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
-            self.watch_files()?;
+            if let Some(words) = self.files.troubles()? {
+                self.tell(words);
+            }
             self.draw(live, &controls, fresh)?;
             let now = Instant::now();
             match &self.current {
@@ -174,8 +152,8 @@ impl Show {
     }
 
     fn outcome(&self, live: &Live, interrupted: bool) -> Outcome {
-        let missed = self.missed + lock(&self.tape).as_ref().map_or(0, Recording::missed);
         let (captured, dropped) = (live.captured(), self.dropped(live));
+        let missed = self.files.missed();
         let figures = lock(&self.count).figures(captured, dropped, missed, Instant::now());
         Outcome {
             figures,
@@ -237,8 +215,16 @@ impl Show {
         }
         for action in actions {
             match action {
-                Action::Snapshot => self.snapshot(),
-                Action::Record => self.toggle_recording(),
+                Action::Snapshot => {
+                    let shown = self.current.as_ref();
+                    if let Some(words) = shown.map(|shown| self.files.snapshot(&shown.painting)) {
+                        self.tell(words);
+                    }
+                }
+                Action::Record => {
+                    let words = self.files.toggle_recording();
+                    self.tell(words);
+                }
                 Action::FullScreen => {
                     let toggled = self.window.as_mut().map(Window::toggle_full_screen);
                     if let Some(Err(error)) = toggled {
@@ -253,73 +239,6 @@ impl Show {
 
     fn tell(&mut self, words: String) {
         self.notice = Some((words, Instant::now()));
-    }
-
-    fn snapshot(&mut self) {
-        let Some(picture) = &self.current else {
-            return;
-        };
-        let place = free_name(&self.settings.folder, "png", &mut self.numbers.0);
-        let words = match self
-            .snapshots
-            .offer((place.clone(), picture.painting.clone()))
-        {
-            true => format!("snapshot: {}", place.display()),
-            false => "the snapshots before are still being written".into(),
-        };
-        self.tell(words);
-    }
-
-    fn toggle_recording(&mut self) {
-        let running = lock(&self.tape).take();
-        let words = match running {
-            Some(recording) => {
-                let seconds = recording.duration(Instant::now()).as_secs_f64();
-                let words = format!("recorded {seconds:.1} s: {}", recording.place().display());
-                self.end_recording(recording);
-                words
-            }
-            None => {
-                let place = free_name(&self.settings.folder, "mp4", &mut self.numbers.1);
-                let Settings {
-                    output_size,
-                    rate,
-                    hwaccel,
-                    ..
-                } = self.settings;
-                match Recording::begin(&place, Existing::Keep, output_size, rate, hwaccel) {
-                    Ok(recording) => {
-                        *lock(&self.tape) = Some(recording);
-                        format!("recording: {}", place.display())
-                    }
-                    Err(error) => format!("{error:#}"),
-                }
-            }
-        };
-        self.tell(words);
-    }
-
-    /// Lets a recording be completed in the background.
-    fn end_recording(&mut self, recording: Recording) {
-        self.missed += recording.missed();
-        self.ended.push(recording.end(Instant::now()));
-    }
-
-    /// Says when a recording broke off or a snapshot could not be written.
-    fn watch_files(&mut self) -> Result<()> {
-        let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
-        if let Some(recording) = failed {
-            self.tell(format!("recording failed: {}", recording.place().display()));
-            self.end_recording(recording);
-        }
-        if self.snapshots.has_failed() {
-            let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
-            if let Err(error) = failed.finish() {
-                remark!("{error:#}");
-                self.tell(format!("{error:#}"));
-            }
-        }
-        Ok(())
     }
 
     fn draw(&mut self, live: &Live, controls: &Controls, fresh: bool) -> Result<()> {
@@ -366,7 +285,7 @@ impl Show {
         let mut words = Words {
             notice,
             help: controls.help.then_some(HELP),
-            recording: lock(&self.tape).is_some(),
+            recording: self.files.is_recording(),
             ..Words::default()
         };
         if controls.figures {
@@ -389,18 +308,6 @@ impl Show {
             .view
             .compose(size, self.current.as_ref(), controls.split, &words)?;
         window.show(screen)
-    }
-
-    /// Waits for snapshots and recordings to be whole; the first that is not is the error.
-    pub fn finish(mut self) -> Result<()> {
-        let running = lock(&self.tape).take();
-        if let Some(recording) = running {
-            self.end_recording(recording);
-        }
-        let snapshots = self.snapshots.finish();
-        let mut ends: Vec<Result<()>> = self.ended.into_iter().map(Ended::finish).collect();
-        ends.push(snapshots);
-        ends.into_iter().collect()
     }
 }
 

@@ -1,0 +1,133 @@
+//! The files that keys ask for: snapshots, and recordings that begin and end.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::recorder::{Ended, Recording, free_name, snapshots};
+use super::show::lock;
+use crate::frame::Frame;
+use crate::media::Hwaccel;
+use crate::output::Existing;
+use crate::pipeline::worker::Worker;
+
+/// A recording that the window begins and ends and the painter feeds.
+pub(super) type Tape = Arc<Mutex<Option<Recording>>>;
+
+/// Where files go, and what recordings are like.
+pub(super) struct Settings {
+    /// Where snapshots and recordings go.
+    pub folder: PathBuf,
+    /// Size of recordings.
+    pub output_size: (usize, usize),
+    /// Nominal frame rate of recordings.
+    pub rate: (i32, i32),
+    /// Who encodes recordings, if it can.
+    pub hwaccel: Hwaccel,
+}
+
+/// What is written, and what still has to be completed.
+pub(super) struct Files {
+    settings: Settings,
+    tape: Tape,
+    ended: Vec<Ended>,
+    snapshots: Worker<(PathBuf, Frame)>,
+    numbers: (u32, u32), // of the last snapshot and the last recording
+    missed: u64,
+}
+
+impl Files {
+    /// Starts the thread that writes snapshots. A recording may run on `tape` already.
+    pub fn new(settings: Settings, tape: Tape) -> Result<Self> {
+        Ok(Self {
+            settings,
+            tape,
+            ended: Vec::new(),
+            snapshots: snapshots()?,
+            numbers: (0, 0),
+            missed: 0,
+        })
+    }
+
+    /// Whether a recording runs.
+    pub fn is_recording(&self) -> bool {
+        lock(&self.tape).is_some()
+    }
+
+    /// Paintings that recordings left out.
+    pub fn missed(&self) -> u64 {
+        self.missed + lock(&self.tape).as_ref().map_or(0, Recording::missed)
+    }
+
+    /// Writes a painting in the background. Returns what to tell the user.
+    pub fn snapshot(&mut self, painting: &Frame) -> String {
+        let place = free_name(&self.settings.folder, "png", &mut self.numbers.0);
+        match self.snapshots.offer((place.clone(), painting.clone())) {
+            true => format!("snapshot: {}", place.display()),
+            false => "the snapshots before are still being written".into(),
+        }
+    }
+
+    /// Begins a recording, or ends the one that runs. Returns what to tell the user.
+    pub fn toggle_recording(&mut self) -> String {
+        let running = lock(&self.tape).take();
+        if let Some(recording) = running {
+            let seconds = recording.duration(Instant::now()).as_secs_f64();
+            let words = format!("recorded {seconds:.1} s: {}", recording.place().display());
+            self.end(recording);
+            return words;
+        }
+        let place = free_name(&self.settings.folder, "mp4", &mut self.numbers.1);
+        let Settings {
+            output_size,
+            rate,
+            hwaccel,
+            ..
+        } = self.settings;
+        match Recording::begin(&place, Existing::Keep, output_size, rate, hwaccel) {
+            Ok(recording) => {
+                *lock(&self.tape) = Some(recording);
+                format!("recording: {}", place.display())
+            }
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// What to tell the user of a recording that broke off or a snapshot that could not be written.
+    pub fn troubles(&mut self) -> Result<Option<String>> {
+        let mut words = None;
+        let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
+        if let Some(recording) = failed {
+            words = Some(format!("recording failed: {}", recording.place().display()));
+            self.end(recording);
+        }
+        if self.snapshots.has_failed() {
+            let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
+            if let Err(error) = failed.finish() {
+                remark!("{error:#}");
+                words = Some(format!("{error:#}"));
+            }
+        }
+        Ok(words)
+    }
+
+    /// Waits for snapshots and recordings to be whole; the first that is not is the error.
+    pub fn finish(mut self) -> Result<()> {
+        let running = lock(&self.tape).take();
+        if let Some(recording) = running {
+            self.end(recording);
+        }
+        let snapshots = self.snapshots.finish();
+        let mut ends: Vec<Result<()>> = self.ended.into_iter().map(Ended::finish).collect();
+        ends.push(snapshots);
+        ends.into_iter().collect()
+    }
+
+    /// Lets a recording be completed in the background.
+    fn end(&mut self, recording: Recording) {
+        self.missed += recording.missed();
+        self.ended.push(recording.end(Instant::now()));
+    }
+}
