@@ -1,0 +1,84 @@
+//! Films that are given up, and films whose terminal closes.
+
+use std::process::Command;
+
+use super::{listing, playground};
+
+/// The first Ctrl-C says that a second one gives up what is done; that leaves nothing behind.
+#[cfg(all(unix, feature = "video"))]
+#[test]
+fn who_gives_up_twice_leaves_nothing_behind() {
+    use std::io::BufRead;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = repaint::network::Network::new([32, 64, 128]); // a second a frame
+    let model = repaint::model::Model::random(network, 1).expect("a model");
+    let place = folder.path().join("slow.safetensors");
+    model
+        .write(&place, repaint::model::Precision::F16)
+        .expect("written");
+    let before = listing(folder.path());
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_repaint"))
+        .args(["video", clip, "a.mp4", "--model", "slow.safetensors"])
+        .args(["--size", "720", "--device", "cpu"])
+        .current_dir(folder.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let id = child.id().to_string();
+    let interrupt = || {
+        let killed = Command::new("kill").args(["-INT", &id]).status();
+        assert!(killed.expect("kill starts").success());
+    };
+    let begun =
+        |files: Vec<(_, Vec<u8>)>| files.iter().filter(|file| !file.1.is_empty()).count() > 1;
+    while !begun(listing(folder.path())) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    interrupt();
+    let mut said = String::new();
+    let stderr = child.stderr.take().expect("a pipe");
+    let mut stderr = std::io::BufReader::new(stderr);
+    stderr.read_line(&mut said).expect("words");
+    assert!(said.contains("Ctrl-C again"), "{said}");
+    interrupt();
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    assert_eq!(listing(folder.path()), before);
+}
+
+/// As `nohup` has it.
+#[cfg(all(target_os = "linux", feature = "video"))]
+#[test]
+fn a_film_goes_on_when_its_terminal_closes_if_it_is_to() {
+    let folder = playground();
+    let begun = |script: &str| {
+        let mut child = Command::new("sh")
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_repaint")])
+            .current_dir(folder.path())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let id = child.id().to_string();
+        let hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".repaint-");
+        let begins = std::time::Instant::now();
+        while !listing(folder.path())
+            .iter()
+            .any(|(name, bytes)| hidden(name) && !bytes.is_empty())
+        {
+            assert!(begins.elapsed().as_secs() < 60, "no film was begun");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let killed = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(killed.expect("kill starts").success());
+        child.wait().expect("an end").code()
+    };
+    let film = "exec \"$1\" video clip.mp4 a.mp4 --overwrite --device cpu";
+    assert_eq!(begun(&format!("trap '' HUP; {film}")), Some(0));
+    // Who runs the tests by `nohup` has the films go on, too.
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("a mask").trim(), 16).expect("a mask");
+    let expected = if ignored & 1 == 1 { 0 } else { 130 };
+    assert_eq!(begun(film), Some(expected));
+}
