@@ -92,3 +92,38 @@ fn the_samples_and_what_is_painted_from_them_stay_small() {
         assert!(bytes > 0 && bytes < most, "{folder}: {bytes} bytes");
     }
 }
+
+#[test]
+fn no_file_of_the_program_or_its_tests_is_longer_than_the_house_style_has_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = ["src", "tests", "samples/render"]
+        .map(|name| root.join(name))
+        .to_vec();
+    let (mut files, mut long) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)
+            .expect("folders can be listed")
+            .flatten()
+        {
+            let path = entry.path();
+            let ending = path.extension().unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["rs", "cu", "h", "cpp"]
+                .iter()
+                .any(|known| ending == *known)
+            {
+                let lines = std::fs::read_to_string(&path)
+                    .expect("text")
+                    .lines()
+                    .count();
+                files += 1;
+                if lines > 400 {
+                    long.push((lines, path));
+                }
+            }
+        }
+    }
+    assert!(files > 100, "only {files} files");
+    assert!(long.is_empty(), "over 400 lines: {long:?}");
+}
