@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nokhwa::pixel_format::RgbFormat;
 use nokhwa::utils::{
     ApiBackend, CameraFormat, CameraIndex, CameraInfo, FrameFormat, RequestedFormat,
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Longest wait for a camera to open.
 const OPENING: Duration = Duration::from_secs(10);
+
+/// Longest wait for the user to allow cameras, where the system asks.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Time between two attempts to open a camera that is gone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -296,12 +299,25 @@ fn modes(index: &CameraIndex) -> Result<Vec<CameraFormat>, NokhwaError> {
     Ok(modes)
 }
 
-/// Every device, by number.
+/// Every device, by number. Asks the user's permission first where the system wants it (macOS).
 fn query() -> Result<Vec<CameraInfo>> {
+    ensure!(
+        is_allowed(),
+        "no permission for cameras: allow them for this terminal in the settings of the system"
+    );
     let mut infos = nokhwa::query(ApiBackend::Auto)
         .map_err(|error| anyhow!("could not look for cameras: {}", one_line(&error)))?;
     infos.sort_by_key(|info| info.index().as_index().unwrap_or(u32::MAX));
     Ok(infos)
+}
+
+/// Whether the user allows cameras; at once where nobody is asked.
+fn is_allowed() -> bool {
+    let (answer, answered) = sync_channel(1);
+    nokhwa::nokhwa_initialize(move |allowed| {
+        let _ = answer.try_send(allowed);
+    });
+    answered.recv_timeout(ANSWER).unwrap_or(false)
 }
 
 /// Puts a V4L2 device into a plain state; `false` where that cannot be done.

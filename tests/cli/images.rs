@@ -1,15 +1,13 @@
 //! Several pictures at once, and those among them that are none.
 
-use std::process::Command;
-
-use super::{assert_refused, playground, repaint};
+use super::{playground, repaint};
 
 /// A pipe would be waited for without end.
 #[cfg(unix)]
 #[test]
 fn of_several_pictures_those_that_are_no_files_are_told() {
     let folder = playground();
-    let made = Command::new("mkfifo")
+    let made = std::process::Command::new("mkfifo")
         .arg(folder.path().join("pipe.png"))
         .status();
     assert!(made.expect("mkfifo starts").success());
@@ -21,9 +19,9 @@ fn of_several_pictures_those_that_are_no_files_are_told() {
     assert!(folder.path().join("painted/picture.png").is_file());
     std::fs::remove_file(folder.path().join("pipe.png")).expect("removed");
     let args = ["image", "one.png", "other.png", "-o", "new"];
-    assert_refused(folder.path(), &args, &["no picture `one.png`"]);
+    super::assert_refused(folder.path(), &args, &["no picture `one.png`"]);
     let args = ["image", "picture.png", "-o", "a.jpg", "--size", "65536"];
-    assert_refused(folder.path(), &args, &["65536"]);
+    super::assert_refused(folder.path(), &args, &["65536"]);
 }
 
 /// Everything that is said goes to a reader that has gone.
@@ -34,7 +32,7 @@ fn a_reader_that_has_gone_ends_no_work() {
     let (reader, gone) = std::io::pipe().expect("a pipe");
     drop(reader);
     let said = gone.try_clone().expect("a pipe");
-    let status = Command::new(env!("CARGO_BIN_EXE_repaint"))
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_repaint"))
         .args(["image", "picture.png", "text.mp4", "-o", "painted"])
         .current_dir(folder.path())
         .stdout(gone)

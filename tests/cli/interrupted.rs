@@ -1,11 +1,11 @@
 //! Films that are given up, and films whose terminal closes.
+#![cfg(all(target_os = "linux", feature = "video"))]
 
 use std::process::Command;
 
 use super::{listing, playground};
 
 /// The first Ctrl-C says that a second one gives up what is done; that leaves nothing behind.
-#[cfg(all(unix, feature = "video"))]
 #[test]
 fn who_gives_up_twice_leaves_nothing_behind() {
     use std::io::BufRead;
@@ -48,7 +48,6 @@ fn who_gives_up_twice_leaves_nothing_behind() {
 }
 
 /// As `nohup` has it.
-#[cfg(all(target_os = "linux", feature = "video"))]
 #[test]
 fn a_film_goes_on_when_its_terminal_closes_if_it_is_to() {
     let folder = playground();
