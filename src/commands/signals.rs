@@ -5,13 +5,17 @@ use anyhow::Result;
 /// Calls `heard` in a thread of its own whenever the program is asked to end.
 #[cfg(unix)]
 pub(super) fn listen(mut heard: impl FnMut() + Send + 'static) -> Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use std::sync::{Arc, atomic::AtomicBool};
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored(SIGHUP) {
         wanted.push(SIGHUP); // `nohup` has a film go on when the terminal closes
     }
+    // Heard, it no longer kills: what writes more than `ulimit -f` allows fails and says so.
+    signal_hook::flag::register(SIGXFSZ, Arc::<AtomicBool>::default())?;
     let mut signals = Signals::new(wanted)?;
     std::thread::Builder::new()
         .name("signals".into())

@@ -81,3 +81,20 @@ fn a_film_goes_on_when_its_terminal_closes_if_it_is_to() {
     let expected = if ignored & 1 == 1 { 0 } else { 130 };
     assert_eq!(begun(film), Some(expected));
 }
+
+/// Without care a signal ends the program there and then.
+#[test]
+fn a_film_larger_than_files_may_be_is_an_error_and_leaves_nothing_behind() {
+    let folder = playground();
+    let before = listing(folder.path());
+    let film = "ulimit -f 100; exec \"$1\" video clip.mp4 a.mp4 --size 240 --device cpu";
+    let output = Command::new("sh")
+        .args(["-c", film, "sh", env!("CARGO_BIN_EXE_repaint")])
+        .current_dir(folder.path())
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: ") && said.contains("a.mp4"), "{said}");
+    assert_eq!(listing(folder.path()), before, "{said}");
+}
