@@ -24,6 +24,9 @@ const MARGIN: usize = 28;
 /// some 400 of 640x480 or 13 of 4000x3000. Once the photos are in memory they have little to do.
 const MOST_DECODERS: usize = 8;
 
+/// Squares drawn for one place of a batch until one is not of a single colour.
+const DRAWS: usize = 100;
+
 /// Batches that each thread makes ahead.
 const AHEAD: usize = 2;
 
@@ -39,6 +42,7 @@ const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Photos of a folder, as batches of random crops.
 pub struct Dataset {
+    folder: PathBuf,
     paths: Vec<PathBuf>,
     batch: usize,
     crop: usize,
@@ -125,12 +129,19 @@ impl Dataset {
             folder.display()
         );
         Ok(Self {
+            folder: folder.to_path_buf(),
             paths,
             batch,
             crop,
             seed,
             cache: Mutex::default(),
         })
+    }
+
+    /// The photos as they are named below their folder, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &Path> {
+        let paths = self.paths.iter();
+        paths.map(|path| path.strip_prefix(&self.folder).unwrap_or(path))
     }
 
     /// The photos, sorted by path.
@@ -148,7 +159,8 @@ impl Dataset {
             .count()
     }
 
-    /// The batch of a step. Fails when not one photo can be read.
+    /// The batch of a step, without squares of a single colour. Fails when not one photo can be read
+    /// or shows anything.
     pub fn batch(&self, step: usize) -> Result<Batch> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(step as u64);
@@ -158,12 +170,25 @@ impl Dataset {
             remarks: Vec::new(),
         };
         for planes in batch.pixels.chunks_exact_mut(3 * area) {
-            let first = random.random_range(0..self.paths.len());
-            let photo = self.photo(first, &mut batch.remarks)?;
-            let left = random.random_range(0..=photo.width - self.crop);
-            let top = random.random_range(0..=photo.height - self.crop);
-            let flip = random.random::<bool>();
-            cut(&photo, left, top, self.crop, flip, planes);
+            let mut draws = 0..DRAWS;
+            loop {
+                ensure!(
+                    draws.next().is_some(),
+                    "{DRAWS} squares of {0}x{0} pixels, drawn from the {1} photos in a row, show one \
+                     colour each: add photos that show something",
+                    self.crop,
+                    self.paths.len()
+                );
+                let first = random.random_range(0..self.paths.len());
+                let photo = self.photo(first, &mut batch.remarks)?;
+                let left = random.random_range(0..=photo.width - self.crop);
+                let top = random.random_range(0..=photo.height - self.crop);
+                let flip = random.random::<bool>();
+                cut(&photo, left, top, self.crop, flip, planes);
+                if !is_plain(planes, area) {
+                    break;
+                }
+            }
         }
         Ok(batch)
     }
@@ -251,6 +276,13 @@ impl Batches {
             .recv()
             .context("the threads that read photos ended")?
     }
+}
+
+/// Whether each plane of `area` values has one value. Every norm of a network would multiply the
+/// gradients of such a picture by up to 316, until they are infinite.
+fn is_plain(planes: &[f32], area: usize) -> bool {
+    let mut planes = planes.chunks_exact(area);
+    planes.all(|plane| plane.iter().all(|value| *value == plane[0]))
 }
 
 /// Writes a square of `photo` as planes of `side * side` values, mirrored if `flip`.

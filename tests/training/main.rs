@@ -11,9 +11,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use common::{assert_close, data};
+use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::{Model, Precision};
 use repaint::network::{Network, Width};
+use repaint::output::Existing;
 use repaint::tensors;
 use repaint::train::dataset::Dataset;
 use repaint::train::{End, Event, Settings, train};
@@ -47,11 +49,13 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
     let End::Finished {
         validation: Some(validation),
         skipped,
+        seconds,
     } = end
     else {
         panic!("ended as {end:?}");
     };
     assert_eq!(skipped, 3);
+    assert!(seconds > 0.0);
     assert_eq!(validation.photos, 3);
     assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
     for broken in ["cut.png", "words.jpg", "empty.webp"] {
@@ -140,6 +144,19 @@ fn a_training_starts_from_a_model_and_gives_it_a_memory() -> Result<()> {
         1e-4,
     );
 
+    // And a memory that the model lacks sees nothing at first.
+    job.settings.start = job.output.to_string_lossy().into_owned();
+    job.settings.memory = true;
+    job.output = studio.path().join("c.safetensors");
+    train(&job, &GO, &mut |_| {})?;
+    let seeing = Model::read(&job.output)?;
+    assert!(seeing.network.memory);
+    let (found, kept) = (&seeing.tensors[name], &plain.tensors[name].data);
+    assert_close(name, &taps(found, second), kept, 1e-4);
+    for kernel in found.data.chunks_exact(found.shape[1] * 9) {
+        assert!(kernel[second * 9..].iter().all(|tap| tap.abs() < 1e-6));
+    }
+
     let deeper = Network {
         residual_blocks: 6,
         ..Network::new([8, 16, 32])
@@ -183,6 +200,32 @@ fn batches_follow_from_seed_and_step_alone() -> Result<()> {
 }
 
 #[test]
+fn squares_of_one_colour_are_not_learned_from() -> Result<()> {
+    let studio = studio(3)?;
+    let photos = studio.path().join("photos");
+    let mut plain = Frame::new(200, 90);
+    plain.pixels.fill(255);
+    for photo in 0..6 {
+        let place = photos.join(format!("plain{photo}.png"));
+        picture::write(&place, &plain, Existing::Keep)?;
+    }
+    let data = Dataset::open(&photos, 2, 32, 1)?;
+    for step in 0..50 {
+        for square in data.batch(step)?.pixels.chunks_exact(3 * 32 * 32) {
+            assert!(square.iter().any(|value| *value != 255.0), "step {step}");
+        }
+    }
+
+    let blank = studio.path().join("blank");
+    std::fs::create_dir(&blank)?;
+    picture::write(&blank.join("a.png"), &plain, Existing::Keep)?;
+    let error = Dataset::open(&blank, 1, 32, 1)?.batch(0).err();
+    let words = error.context("learned from nothing")?.to_string();
+    assert!(words.contains("one colour each"), "{words}");
+    Ok(())
+}
+
+#[test]
 fn folders_without_usable_photos_are_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let open = |batch| Dataset::open(folder.path(), batch, 32, 0);
@@ -209,7 +252,7 @@ fn mistakes_are_told_before_work_begins() -> Result<()> {
     std::fs::write(path("there.safetensors"), "a model")?;
     std::fs::write(path("recipe.toml"), "steps = 10\nstyle_wait = 3\n")?;
     std::fs::write(path("odd.toml"), "crop = 50\n")?;
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["-o", "there.safetensors"], "--overwrite"),
         (&["-o", "model.pth"], ".safetensors"),
         (&["-o", "nowhere/a.safetensors"], "nowhere"),
@@ -222,6 +265,16 @@ fn mistakes_are_told_before_work_begins() -> Result<()> {
             "multiple of 4",
         ),
         (&["-o", "a.safetensors", "--preview", "a.gif"], "a.gif"),
+        (
+            &[
+                "-o",
+                "a.safetensors",
+                "--preview",
+                "painting.png",
+                "--overwrite",
+            ],
+            "is the input itself",
+        ),
         (&["-o", "a.safetensors"], "models fetch vgg19"),
     ];
     for (arguments, expected) in cases {
