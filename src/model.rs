@@ -247,8 +247,8 @@ impl Model {
         crate::output::write_whole(path, &bytes).with_context(what)
     }
 
-    /// Makes a model of a pytorch/examples network: a state dict as `torch.save` writes it, or a
-    /// safetensors file. Statistics that old instance norms kept and never used are left out.
+    /// Makes a model of a pytorch/examples network: a state dict as `torch.save` writes it, of which
+    /// statistics that old instance norms kept and never used are left out, or a safetensors file.
     pub fn import(path: &Path) -> Result<Self> {
         if path.extension().is_some_and(|e| e == "safetensors") {
             return Self::read(path);

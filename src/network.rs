@@ -126,7 +126,7 @@ impl Network {
     pub fn layers(&self) -> Vec<Layer> {
         let [a, b, c] = self.channels;
         // In the first layer, 9x9 at full resolution, four channels would cost a fifth of the small
-        // network; here they cost a fortieth of it.
+        // network; here they cost an eightieth of it.
         let carried = if self.memory { CARRIED } else { 0 };
         let mut layers = vec![
             Layer::new("conv1", "in1", self.input_channels, a, 9),

@@ -173,6 +173,14 @@ fn a_stopped_training_leaves_its_state_and_goes_on_only_from_the_same() -> Resul
     let change = format!("style_weight was {before:?} and is 7.0");
     assert!(words.contains(&change), "{words}");
     job.settings.style_weight = before;
+    let mut weights = std::fs::read(&job.vgg19)?;
+    *weights.last_mut().context("no weights")? ^= 1;
+    let others = studio.path().join("others.safetensors");
+    std::fs::write(&others, weights)?;
+    let usual = std::mem::replace(&mut job.vgg19, others);
+    let words = error(&job).context("other weights of VGG19 were accepted")?;
+    assert!(words.contains("weights of VGG19 changed"), "{words}");
+    job.vgg19 = usual;
     std::fs::remove_file(studio.path().join("photos/0.png"))?;
     let words = error(&job).context("other photos were accepted")?;
     assert!(words.contains("photos changed"), "{words}");
@@ -270,5 +278,27 @@ fn a_training_that_goes_wrong_returns_a_few_times_and_then_gives_up() -> Result<
         "{remarks:?}"
     );
     assert!(!job.output.exists());
+
+    // Stopped right after the step that went wrong, it goes on from what was before.
+    let stop = AtomicBool::new(false);
+    let end = train(&job, &stop, &mut |event| {
+        let made = matches!(event, Event::Step(_));
+        stop.fetch_or(made, std::sync::atomic::Ordering::SeqCst);
+    })?;
+    let End::Stopped { steps, checkpoint } = end else {
+        panic!("the training was not stopped");
+    };
+    assert_eq!(steps, 0);
+    let bytes = std::fs::read(checkpoint)?;
+    for (name, tensor) in tensors::File::open(&bytes)?.read()? {
+        let largest = tensor
+            .data
+            .iter()
+            .fold(0.0f32, |most, value| most.max(value.abs()));
+        assert!(
+            largest < 1e3 || name == "recent_losses",
+            "{name} holds {largest}"
+        );
+    }
     Ok(())
 }

@@ -87,7 +87,12 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
         .into_iter()
         .chain(styles.iter().map(|(path, _)| path))
     {
-        ensure_not_input(input, &args.output)?;
+        for output in [Some(&args.output), args.preview.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            ensure_not_input(input, output)?;
+        }
     }
     Ok(Job {
         settings,

@@ -1,13 +1,12 @@
 //! `repaint train`: recipe and command line into one job, progress for people.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::checks::{ensure_model_name, ensure_writable, set_threads};
 use super::progress::{Position, Progress};
-use super::{Interrupted, ensure_input_file};
+use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::TrainArgs;
 use crate::media::picture::PictureFormat;
 use crate::train::folder::Folder;
@@ -20,24 +19,23 @@ const LINE_EVERY: u32 = 50;
 pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
     set_threads(args.threads)?;
-    let start = Instant::now();
     let mut progress = Progress::new();
     let end = train::train(&job, stop, &mut |event| {
         show(&mut progress, &job.settings, event);
     });
     progress.finish();
-    let seconds = start.elapsed().as_secs_f64();
     match end? {
         End::Finished {
             validation,
             skipped,
+            seconds,
         } => {
             let settings = &job.settings;
             say!(
                 "{}: {} steps in {seconds:.0} s ({:.2} images/s)",
                 job.output.display(),
                 settings.steps,
-                progress.speed() * settings.batch as f64
+                f64::from(settings.steps) * settings.batch as f64 / seconds.max(1e-9)
             );
             if let Some(validation) = validation {
                 say!("validation: {validation}");
@@ -91,6 +89,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;
         ensure_writable(preview, args.overwrite || args.resume)?;
+        ensure_not_input(&args.painting, preview)?;
     }
     ensure!(
         args.photos.is_dir(),

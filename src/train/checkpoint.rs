@@ -10,12 +10,13 @@ use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
 use super::Settings;
+use super::dataset::Dataset;
 use super::state::Snapshot;
 use crate::frame::Frame;
 use crate::tensors::{self, Precision};
 
 /// Version of the file format.
-const FORMAT: &str = "repaint.checkpoint.2";
+const FORMAT: &str = "repaint.checkpoint.3";
 
 /// What a training is made from; with other things it cannot go on.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,23 +24,29 @@ pub struct Origin {
     settings: Settings,
     painting: String,
     photos: String,
+    vgg19: String,
 }
 
 impl Origin {
-    /// Of these settings, this painting and photos with these paths.
-    pub fn new(settings: &Settings, painting: &Frame, photos: &[impl AsRef<Path>]) -> Self {
+    /// Of these settings, this painting, the photos by their names, and the file of VGG19's weights.
+    pub fn new(
+        settings: &Settings,
+        painting: &Frame,
+        photos: &Dataset,
+        vgg19: &Path,
+    ) -> Result<Self> {
         let mut names = Sha256::new();
-        for photo in photos {
-            // The folder may move, since names alone decide the order of the photos.
-            let name = photo.as_ref().file_name().unwrap_or_default();
-            names.update(name.as_encoded_bytes());
+        for name in photos.names() {
+            // The folder may move: names below it decide the order of the photos.
+            names.update(name.as_os_str().as_encoded_bytes());
             names.update([0]);
         }
-        Self {
+        Ok(Self {
             settings: settings.clone(),
             painting: hexadecimal(Sha256::digest(&painting.pixels)),
             photos: hexadecimal(names.finalize()),
-        }
+            vgg19: digest_of(vgg19)?,
+        })
     }
 
     fn ensure_same(&self, found: &HashMap<String, String>) -> Result<()> {
@@ -48,9 +55,13 @@ impl Origin {
         if let Some((name, then, now)) = settings.difference(&self.settings)? {
             bail!("{name} was {then} and is {now} now: leave it, or start anew with --overwrite");
         }
-        for (what, now) in [("painting", &self.painting), ("photos", &self.photos)] {
+        for (what, key, now) in [
+            ("painting", "painting", &self.painting),
+            ("photos", "photos", &self.photos),
+            ("weights of VGG19", "vgg19", &self.vgg19),
+        ] {
             ensure!(
-                text(what) == now,
+                text(key) == now,
                 "the {what} changed since: put back what was there, or start anew with --overwrite"
             );
         }
@@ -59,7 +70,7 @@ impl Origin {
 }
 
 /// Writes a state: its tensors, and as metadata `format`, `steps`, `returns`, `settings` (TOML),
-/// `painting` and `photos` (SHA-256).
+/// `painting`, `photos` and `vgg19` (SHA-256).
 pub fn write(place: &Path, origin: &Origin, state: &Snapshot) -> Result<()> {
     let metadata = [
         ("format", FORMAT.to_string()),
@@ -68,6 +79,7 @@ pub fn write(place: &Path, origin: &Origin, state: &Snapshot) -> Result<()> {
         ("settings", origin.settings.to_toml()?),
         ("painting", origin.painting.clone()),
         ("photos", origin.photos.clone()),
+        ("vgg19", origin.vgg19.clone()),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_string(), value)).into();
     let bytes = tensors::to_bytes(&state.tensors, &metadata, Precision::F32)?;
@@ -121,6 +133,13 @@ pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
         shape: tensor.dims().to_vec(),
         data: tensor.flatten_all()?.to_vec1()?,
     })
+}
+
+/// SHA-256 of a file, in hexadecimal digits.
+pub fn digest_of(place: &Path) -> Result<String> {
+    let bytes =
+        std::fs::read(place).with_context(|| format!("could not read `{}`", place.display()))?;
+    Ok(hexadecimal(Sha256::digest(bytes)))
 }
 
 fn hexadecimal(hash: impl AsRef<[u8]>) -> String {

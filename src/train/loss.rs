@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::vgg::Vgg19;
 use crate::ops::{gram, mean_square};
 
+/// Mean squares of Gram matrices and features below which losses are no longer taken relative to
+/// them, but to this: pictures of one colour have next to nothing in deep layers. Those of paintings
+/// are above 100 times as large.
+pub const LEAST_MEAN_SQUARE: f64 = 1e-3;
+
 /// How losses are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,7 +68,7 @@ impl PerceptualLoss {
                 Ok(Goal {
                     layer,
                     gram,
-                    mean_square: mean_square.max(f64::MIN_POSITIVE),
+                    mean_square: mean_square.max(LEAST_MEAN_SQUARE),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -95,7 +100,7 @@ impl PerceptualLoss {
             content.push(match self.form {
                 // Not read back: a GPU would have to finish first.
                 Form::Relative => {
-                    difference.div(&mean_square(aim, None)?.maximum(f32::MIN_POSITIVE)?)?
+                    difference.div(&mean_square(aim, None)?.maximum(LEAST_MEAN_SQUARE)?)?
                 }
                 Form::Absolute => difference,
             });

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -177,9 +177,12 @@ pub struct Preview {
 impl Preview {
     /// Takes up to four of `photos`, spread over the list, that can be read.
     pub fn open(place: &Path, photos: &[PathBuf], device: &Device) -> Result<Self> {
-        let spread = photos.iter().step_by(photos.len().div_ceil(ROWS).max(1));
+        let step = photos.len().div_ceil(ROWS).max(1);
+        let spread = photos.iter().step_by(step);
+        let (_, others): (Vec<_>, Vec<_>) =
+            photos.iter().enumerate().partition(|(i, _)| i % step == 0);
         let mut squares = Vec::new();
-        for path in spread.chain(photos).take(2 * ROWS) {
+        for path in spread.chain(others.into_iter().map(|(_, path)| path)) {
             let Ok(photo) = read_scaled(path, SIDE) else {
                 continue; // the training itself says which photos cannot be read
             };
@@ -191,14 +194,17 @@ impl Preview {
                 break;
             }
         }
-        let first = photos.first().map(|path| path.display().to_string());
-        let photos = Tensor::stack(&squares, 0).with_context(|| {
-            let first = first.unwrap_or_default();
-            format!("no photo for the preview can be read (the first is `{first}`)")
-        })?;
+        ensure!(
+            !squares.is_empty(),
+            "no photo for the preview can be read (the first is `{}`)",
+            photos
+                .first()
+                .map_or(Path::new(""), PathBuf::as_path)
+                .display()
+        );
         Ok(Self {
             place: place.to_path_buf(),
-            photos,
+            photos: Tensor::stack(&squares, 0)?,
         })
     }
 

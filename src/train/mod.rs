@@ -121,6 +121,8 @@ pub enum End {
         validation: Option<Validation>,
         /// Photos that could not be read.
         skipped: usize,
+        /// Seconds spent on all steps, interruptions not counted.
+        seconds: f64,
     },
     /// `stop` was set: the state after `steps` steps is in `checkpoint`.
     Stopped {
@@ -134,7 +136,8 @@ pub enum End {
 /// Trains a network and writes its model file. `stop` ends the training after the current step, or the
 /// photo that the finished network is measured on.
 /// With the same seed, settings, photos and threads the result is the same bit by bit, in one go or
-/// resumed after any interruption.
+/// resumed after any interruption, unless a step goes wrong after that: it returns to where the training
+/// was resumed.
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
     run(job, stop, tell).map_err(|error| match candle::is_out_of_memory(&error) {
         true => anyhow::anyhow!(
@@ -159,7 +162,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     };
     let folder = Folder::of(&job.output);
     let checkpoint = folder.checkpoint();
-    let origin = Origin::new(settings, &painting, data.paths());
+    let origin = Origin::new(settings, &painting, &data, &job.vgg19)?;
     let network = settings.network();
     let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
     if !settings.start.is_empty() {
@@ -202,10 +205,6 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         let mut batches = data.batches(scope, state.steps() as usize)?;
         let mut last = Instant::now();
         while state.steps() < settings.steps {
-            if stop.load(Ordering::SeqCst) {
-                checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
-                return Ok(true);
-            }
             let batch = batches.take()?;
             for remark in batch.remarks {
                 tell(Event::Remark(remark));
@@ -232,7 +231,11 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
                 journal.cut(state.steps())?;
                 continue;
             }
-            // Only a state whose losses have been seen to be sound is one to return to.
+            // Only a state whose losses have been seen to be sound is one to return to, or to go on from.
+            if stop.load(Ordering::SeqCst) {
+                checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
+                return Ok(true);
+            }
             let due = state.steps().is_multiple_of(job.checkpoint_every);
             if due && state.steps() > good.steps {
                 good = state.snapshot()?;
@@ -283,6 +286,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     Ok(End::Finished {
         validation: losses,
         skipped: data.skipped(),
+        seconds: journal.seconds(),
     })
 }
 

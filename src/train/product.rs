@@ -17,12 +17,12 @@ pub fn write(
     losses: Option<&Validation>,
 ) -> Result<()> {
     let mut settings = job.settings.clone();
-    let start = Path::new(&settings.start); // a place on this machine says nothing on others
+    let start = Path::new(&settings.start).file_name(); // a place on this machine says nothing elsewhere
+    let start = start.unwrap_or_default().to_string_lossy();
     settings.start = start
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+        .strip_suffix(".safetensors")
+        .unwrap_or(&start)
+        .to_string();
     let stem = job.output.file_stem().unwrap_or_default();
     let metadata = Metadata {
         name: stem.to_string_lossy().into_owned(),

@@ -9,7 +9,7 @@ use repaint::media::picture;
 use repaint::output::Existing;
 use repaint::train::{Job, Settings};
 
-/// A folder with a painting, photos and broken photos, all generated.
+/// A folder with a painting and photos, all generated.
 pub fn studio(photos: usize) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let below = folder.path().join("photos/more");

@@ -9,7 +9,8 @@ use super::super::vgg::Vgg19;
 use super::strips::{Strip, features_of};
 use crate::ops::gram;
 
-/// A strip has this part of the features that a block may have at once: few enough for little memory, enough for little overlap.
+/// A strip has this part of the features that a block may have at once: few enough for little
+/// memory, enough for little overlap.
 pub(super) const STRIP: usize = 4;
 
 /// What a picture should have in common with another.

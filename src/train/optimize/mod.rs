@@ -23,6 +23,7 @@ use candle_core::Tensor;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::checkpoint::digest_of;
 use super::to_tensor;
 use super::vgg::Vgg19;
 use crate::backend::{Device, candle};
@@ -136,7 +137,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let scene = Scene::open(job, USUAL, tell)?;
     let place = checkpoint_place(&job.output);
     let settings = serde_json::to_string(&job.settings)?;
-    let pictures = scene.fingerprint();
+    let pictures = format!("{}, {}", scene.fingerprint(), digest_of(&job.vgg19)?);
     let saved = match job.resume {
         true => Some(Saved::read(&place, &settings, &pictures)?),
         false => None,
@@ -238,7 +239,7 @@ impl Scene {
             .context("no picture is given")
     }
 
-    /// A text that differs for other pictures or weights.
+    /// A text that differs for other pictures or other weights of theirs.
     fn fingerprint(&self) -> String {
         let content = self.content.iter().map(|frame| (frame, 1.0));
         let styles = self.styles.iter().map(|(frame, weight)| (frame, *weight));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use candle_core::{Tensor, Var};
 
-use super::super::loss::{Form, total_variation};
+use super::super::loss::{Form, LEAST_MEAN_SQUARE, total_variation};
 use super::super::vgg::Vgg19;
 use super::features::{Kind, Parts, STRIP, pass, see};
 use super::settings::{LayerWeight, Settings};
@@ -20,11 +20,6 @@ use crate::ops::gram;
 /// Features (channels x height x width) that a block may have to be worked through at once: VGG19
 /// then keeps less than 3 GB. The first block of a picture of 1 megapixel has as many.
 const MOST_FEATURES: usize = 1 << 26;
-
-/// Mean squares of Gram matrices and features below which losses are no longer taken relative to
-/// them, but to this: pictures of one colour have next to nothing in deep layers. Those of paintings
-/// are above 100 times as large.
-const LEAST_MEAN_SQUARE: f64 = 1e-3;
 
 /// The losses at one picture, not weighted, and their weighted sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

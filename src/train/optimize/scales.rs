@@ -29,8 +29,8 @@ pub struct Scale {
 }
 
 /// The sizes that a picture of `width` x `height` pixels is worked through, the smallest first. When
-/// no size is asked for, the longer side is that of the picture, at most `usual`. Fails where the last has a longer side of more than 2048 pixels, or the first a shorter one of
-/// less than 32.
+/// no size is asked for, the longer side is that of the picture, at most `usual`. Fails where the last
+/// has a longer side of more than 2048 pixels, or the first a shorter one of less than 32.
 pub fn plan(
     settings: &Settings,
     (width, height): (usize, usize),

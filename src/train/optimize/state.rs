@@ -10,7 +10,7 @@ use super::descent::State;
 use crate::tensors::{self, Precision};
 
 /// Version of the file format.
-const FORMAT: &str = "repaint.optimize.1";
+const FORMAT: &str = "repaint.optimize.2";
 
 /// Where an optimisation stands.
 pub struct Saved {
@@ -66,7 +66,8 @@ impl Saved {
         );
         ensure!(
             text("pictures")? == pictures,
-            "it belongs to other pictures: name the same ones, or leave out --resume"
+            "it belongs to other pictures, or other weights of VGG19: name the same ones, or leave out \
+             --resume"
         );
         let texts = file.metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
         Ok(Self {
