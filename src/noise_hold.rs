@@ -24,6 +24,11 @@ pub struct NoiseHold {
 }
 
 impl NoiseHold {
+    /// Forgets the sequence: the next frame begins anew.
+    pub fn reset(&mut self) {
+        self.held.width = 0; // no frame is as narrow
+    }
+
     /// Writes the next frame into `quiet`, where pixels keep the value they had there before when no
     /// channel differs by more than `tolerance` (of 255). A frame of another size, or a tolerance of 0,
     /// begins anew. The work is shared among the threads of the current pool.

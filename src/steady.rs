@@ -135,6 +135,7 @@ impl Watcher {
     /// Forgets the film: the next frame is the first of another.
     pub fn reset(&mut self) {
         self.tracker.reset();
+        self.hold.reset();
     }
 
     /// Fills `seen` with what is known of `frame`, which comes after the one looked at before.
@@ -147,11 +148,17 @@ impl Watcher {
         let tolerance = (self.amount * TOLERANCE).round() as u8;
         let (hold, tracker) = (&mut self.hold, &mut self.tracker);
         let (held, motion) = (&mut seen.held, &mut seen.motion);
-        let hold = || {
+        let mut hold_noise = || {
             hold.take(frame, tolerance, held);
             detail::noise(held)
         };
-        let (noise, follows) = rayon::join(hold, || tracker.advance(frame, motion));
+        let (mut noise, follows) = rayon::join(&mut hold_noise, || tracker.advance(frame, motion));
+        if !follows {
+            // Nothing of the scene before stays where both are alike by chance.
+            hold.reset();
+            hold.take(frame, tolerance, held);
+            noise = detail::noise(held);
+        }
         seen.follows = follows;
         seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
     }
@@ -291,8 +298,21 @@ mod tests {
         film.after(&mut frame(|_, _| 10));
         assert!(film.before(&scene(1)));
         film.after(&mut frame(|_, _| 10));
-        let cut = frame(|x, y| if (x / 3 + y / 5) % 2 == 0 { 5 } else { 250 });
+        let same = scene(1).pixels[0]; // at one place both scenes are alike but for noise
+        let other = |x, y| if (x / 3 + y / 5) % 2 == 0 { 5 } else { 250 };
+        let cut = frame(|x, y| {
+            if (x, y) == (0, 0) {
+                same ^ 1
+            } else {
+                other(x, y)
+            }
+        });
         assert!(!film.before(&cut));
+        assert_eq!(
+            film.seen.held(),
+            Some(&cut),
+            "nothing of another scene is held"
+        );
         let mut painting = frame(|_, _| 200);
         film.after(&mut painting);
         assert_eq!(
