@@ -184,6 +184,65 @@ fn plain_pictures_stay_plain() {
 }
 
 #[test]
+fn patterns_that_strided_layers_cancel_stay_plain() {
+    // Every pixel of the half resolution sees the same: the painting has one colour.
+    for name in ["starry_night", "udnie", "composition_vii"] {
+        let model = Model::find(name).unwrap();
+        for level in Level::all_supported() {
+            let mut engine = Cpu::new(Some(2), Some(level)).unwrap();
+            engine.load(&model).unwrap();
+            for (base, contrast) in [(0, 1), (16, 2), (100, 1), (120, 4), (120, 8), (200, 8)] {
+                for across in [0, 1] {
+                    let mut input = Frame::new(96, 64);
+                    for (i, pixel) in input.pixels.chunks_exact_mut(3).enumerate() {
+                        let odd = (i % 96 + across * (i / 96)) % 2;
+                        pixel.fill(base + contrast * odd as u8);
+                    }
+                    let mut found = Frame::default();
+                    engine.stylize(&input, &mut found).unwrap();
+                    let pixels = found.pixels.as_chunks::<3>().0;
+                    let first = pixels[0];
+                    let plain = pixels.iter().all(|pixel| *pixel == first);
+                    assert!(
+                        plain,
+                        "{name}, {level:?}: {base} and {contrast} more, {across}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_nearly_plain_picture_shows_is_painted() {
+    let model = Model::find("starry_night").unwrap();
+    let mut reference = Candle::new(Device::Cpu, Some(2)).unwrap();
+    reference.load(&model).unwrap();
+    for level in Level::all_supported() {
+        let mut engine = Cpu::new(Some(2), Some(level)).unwrap();
+        engine.load(&model).unwrap();
+        let mut noise = 7u32;
+        for case in 0..3 {
+            let mut input = Frame::new(320, 180);
+            input.pixels.fill(100);
+            match case {
+                0 => input.pixels[3 * (90 * 320 + 160)] = 255,
+                1 => input.pixels[..3 * 320 * 90].fill(101),
+                _ => input.pixels.iter_mut().for_each(|value| {
+                    noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    *value += (noise >> 24) as u8 % 3;
+                }),
+            }
+            let (mut found, mut expected) = (Frame::default(), Frame::default());
+            engine.stylize(&input, &mut found).unwrap();
+            reference.stylize(&input, &mut expected).unwrap();
+            let worst = difference(&found, &expected);
+            assert!(worst <= 1, "{level:?}, case {case}: off by {worst}/255");
+        }
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_not_a_bit() {
     let model = Model::random(Width::Small.into(), 2).unwrap();
     let input = random_frame(203, 119);

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     arena: Buffer,
     scratch: (usize, usize),
     steps: Vec<Step>,
+    /// Variance that rounding gave each layer's channels, after their norm.
+    errors: Vec<Vec<f64>>,
 }
 
 /// A layer ready to run.
@@ -68,6 +70,11 @@ impl Plan {
             arena: Buffer::zeros(scratch + threads * each + SLACK)?,
             scratch: (scratch, each),
             steps,
+            errors: weights
+                .layers
+                .iter()
+                .map(|packed| vec![0.0; packed.layer.outputs])
+                .collect(),
         })
     }
 
@@ -104,6 +111,7 @@ impl Plan {
                     &weights.layers[index],
                     step.job.units(),
                     self.arena.values_mut(),
+                    self.errors.split_at_mut(index),
                 );
             }
             done(index);
@@ -112,7 +120,14 @@ impl Plan {
 }
 
 impl Norm {
-    fn merge(&self, layer: &Packed, units: usize, arena: &mut [f32]) {
+    /// `errors`: of the layers before, to be read, and from this one on.
+    fn merge(
+        &self,
+        layer: &Packed,
+        units: usize,
+        arena: &mut [f32],
+        (earlier, errors): (&mut [Vec<f64>], &mut [Vec<f64>]),
+    ) {
         // The scales and shifts lie before the table.
         let (before, table) = arena.split_at_mut(self.partials.at);
         let partials = Partials {
@@ -123,12 +138,14 @@ impl Norm {
             before[self.place..][..2 * self.channels].split_at_mut(self.channels);
         partials.merge(table, units, layer.norm.len(), |c, mean, variance| {
             let norm = layer.norm[c];
-            let scale = match variance > norm.noise {
+            let noise = layer.noise(c, earlier.last().map_or(&[], Vec::as_slice));
+            let scale = match variance > noise {
                 true => f64::from(norm.scale) / (variance + f64::from(NORM_EPSILON)).sqrt(),
                 false => 0.0,
             };
             scales[c] = scale as f32;
             shifts[c] = (f64::from(norm.shift) - mean * scale) as f32;
+            errors[0][c] = noise * scale * scale;
         });
     }
 }

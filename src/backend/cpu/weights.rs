@@ -41,6 +41,10 @@ pub(super) struct Packed {
     pub bias: Vec<f32>,
     /// The norm of each output channel.
     pub norm: Vec<Affine>,
+    /// Variance of the rounding of each summand.
+    rounding: f64,
+    /// Squares of each output channel's taps, summed up for each channel in.
+    squares: Vec<f64>,
 }
 
 /// Scale and shift of an instance norm's channel (first style).
@@ -50,15 +54,16 @@ pub(super) struct Affine {
     pub scale: f32,
     /// Shift.
     pub shift: f32,
-    /// Variance that rounding alone can give: a plane with less is constant. Without this bound
-    /// each norm of a plain picture would enlarge the Winograd layers' rounding by
-    /// `1 / sqrt(NORM_EPSILON)`, and three of them would paint noise.
-    pub noise: f64,
 }
 
 /// Rounding of a Winograd layer's sums, in units of the last place of values as large as the root
 /// of their summands' squares; measured 5 to 12.
 const ROUNDING: f64 = 32.0;
+
+/// How much more than independent errors those of the first layer add up to in a strided one: they
+/// come from one transformed input and are alike in all channels. For stripes of one level 1 was too
+/// little; with 8 a single value of one level more was no longer painted.
+const ALIKE: f64 = 2.0;
 
 /// All layers of a model.
 pub(super) struct Weights {
@@ -120,17 +125,11 @@ impl Weights {
             if let Some(name) = &layer.norm {
                 let scales = tensor(&format!("{name}.weight"))?;
                 let shifts = tensor(&format!("{name}.bias"))?;
-                let kernels = kernel.chunks_exact(kernel.len() / layer.outputs);
-                for ((&scale, &shift), kernel) in scales.iter().zip(shifts).zip(kernels) {
-                    let squares: f64 = kernel.iter().map(|w| f64::from(*w).powi(2)).sum();
-                    let place = ROUNDING * magnitude * f64::from(f32::EPSILON / 2.0);
-                    norm.push(Affine {
-                        scale,
-                        shift,
-                        noise: place * place * squares,
-                    });
-                }
+                let both = scales.iter().zip(shifts).take(layer.outputs);
+                norm.extend(both.map(|(&scale, &shift)| Affine { scale, shift }));
             }
+            let taps = kernel.chunks_exact(layer.kernel * layer.kernel);
+            let square = |tap: &f32| f64::from(*tap).powi(2);
             let largest = norm
                 .iter()
                 .map(|norm| f64::from(norm.scale.hypot(norm.shift)));
@@ -149,6 +148,8 @@ impl Weights {
                 blocks: kernels::blocks(layer.outputs, kernels::is_wide(level)),
                 bias: tensor(&layer.bias())?.to_vec(),
                 norm,
+                rounding: (ROUNDING * magnitude * f64::from(f32::EPSILON / 2.0)).powi(2),
+                squares: taps.map(|taps| taps.iter().map(square).sum()).collect(),
             };
             one.pack(kernel, lanes, &mut values);
             values.resize(values.len().next_multiple_of(16), 0.0);
@@ -182,6 +183,22 @@ fn kind(layer: &Layer, index: usize, count: usize) -> Result<Kind> {
 }
 
 impl Packed {
+    /// Variance that rounding alone can give a channel's plane, where `errors` is what it gave those of
+    /// the layer before: a plane with less is constant. Without this bound each norm of a plain picture
+    /// would enlarge rounding by up to `1 / sqrt(NORM_EPSILON)`, and three of them would paint noise.
+    ///
+    /// Only strided layers cancel a pattern (stripes of a pixel, ordered dither) and leave the rounding
+    /// of the layer before. Others take it over as they do the pattern.
+    pub fn noise(&self, channel: usize, errors: &[f64]) -> f64 {
+        let inputs = self.squares.len() / self.layer.outputs;
+        let squares = &self.squares[channel * inputs..][..inputs];
+        let taken: f64 = match self.kind {
+            Kind::Strided => squares.iter().zip(errors).map(|(s, error)| s * error).sum(),
+            _ => 0.0,
+        };
+        self.rounding * squares.iter().sum::<f64>() + ALIKE * taken
+    }
+
     fn pack(&self, kernel: &[f32], lanes: usize, values: &mut Vec<f32>) {
         let side = self.layer.kernel;
         let (inputs, outputs) = (self.layer.inputs, self.layer.outputs);
