@@ -38,7 +38,7 @@ impl Level {
     }
 
     /// The level to use: the highest one, unless `REPAINT_CPU_LEVEL` (`generic`, `avx2`, `avx512`)
-    /// names a lower one. Read once.
+    /// names a lower one; NEON is the highest of ARM. Read once.
     pub fn detected() -> Self {
         static DETECTED: OnceLock<Level> = OnceLock::new();
         *DETECTED.get_or_init(|| {

@@ -3,9 +3,9 @@
 //! Two shapes of matrix product carry everything: that of [`DirectKernel`] (a packed kernel times
 //! the picture's patches, which are read where they lie) and [`dots`] (both sides contiguous along
 //! the sum: weight gradients, Gram matrices). [`WinogradKernel`] spares 3x3 convolutions three
-//! quarters of their products. Each level (plain Rust, NEON, AVX2
-//! with FMA, AVX-512) is one file behind the trait `Kernel`. Work is spread over rayon's current pool:
-//! `ThreadPool::install` around a call bounds its threads. No framework's types appear here.
+//! quarters of their products. Each level (plain Rust, NEON, AVX2 with FMA, AVX-512) is one file
+//! behind the trait `Kernel`. Work is spread over rayon's current pool: `ThreadPool::install` around a
+//! call bounds its threads. No framework's types appear here.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -4,6 +4,12 @@ use anyhow::{Context, Result};
 
 use crate::network::Layer;
 
+/// Threads that finish a norm, as in `norm.h`.
+pub(super) const NORM_THREADS: u32 = 256;
+
+/// Floats from one pixel's products to the next in the last layer, as in `kernels.cu`.
+pub(super) const LAST_PIXEL: usize = 29;
+
 /// Which kernel computes a layer; the sizes of its blocks, as in `kernels.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

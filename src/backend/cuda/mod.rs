@@ -2,8 +2,8 @@
 //!
 //! `weights` packs a model for the kernels of `kernels.cu`, whose shapes `kind` knows, `program` lays
 //! its launches out for a size of frame, `film` those that steady a film; all are plain data. `device`,
-//! `graph` and `bus` alone talk to a GPU, through cudarc, and exist with the feature `cuda`. README.md beside this file says how the
-//! layers are computed.
+//! `graph` and `bus` alone talk to a GPU, through cudarc, and exist with the feature `cuda`. README.md
+//! beside this file says how the layers are computed.
 
 #[cfg(feature = "cuda")]
 mod bus;

@@ -5,18 +5,16 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::film;
+use super::kind::{Kind, LAST_PIXEL, NORM_THREADS};
 use super::weights::{OCTET, Packed, Weights};
-use super::{film, kind::Kind};
 use crate::frame::Frame;
 use crate::network::Network;
 
 /// Places are multiples of this, in bytes: a line of the GPU's caches.
 const LINE: usize = 128;
-
-/// Floats from one pixel's products to the next in the last layer, as in `kernels.cu`.
-const LAST_PIXEL: usize = 29;
 
 /// What a kernel is told: `Layer` in `kernels.cu`, which documents it.
 #[repr(C)]
@@ -142,6 +140,8 @@ impl Program {
             end = start.checked_add(bytes)?;
             Some(start..end)
         };
+        // A grid has at most 65535 blocks of 8 rows.
+        ensure!(height < 8 * 65_535, too_large());
         let bytes = pixels.checked_mul(3).filter(|bytes| *bytes < 1 << 31);
         let bytes = bytes.with_context(too_large)?;
         let frame = take(bytes).with_context(too_large)?;
@@ -338,8 +338,8 @@ impl Program {
                 name: norm.clone(),
                 kernel: "finish".to_string(),
                 grid: [count(packed.octets * OCTET), 1, 1],
-                threads: 256,
-                shared: 32 * 4,
+                threads: NORM_THREADS,
+                shared: 32 * 4, // a sum a warp
                 arguments,
             });
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 /// Alignment in bytes of small buffers: a cache line and the widest register.
 const LINE: usize = 64;
 
-/// Alignment in bytes of large buffers: a huge page.
+/// Alignment in bytes of large buffers, which have at least as many values: a huge page.
 const PAGE: usize = 2 << 20;
 
 /// A fixed number of values.

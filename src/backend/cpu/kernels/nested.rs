@@ -25,7 +25,7 @@ const RING: usize = 8;
 /// Most kernels of taps in a row.
 const MOST: usize = LARGEST / STEP;
 
-/// Side of the largest kernel: what is no longer small enough for a table on the stack.
+/// Side of the largest kernel: the table of its rows lies on the stack.
 pub(in crate::backend::cpu) const LARGEST: usize = 63;
 
 /// The distances and weights of a layer.

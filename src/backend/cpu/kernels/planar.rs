@@ -1,7 +1,7 @@
 //! The planar kernel: a small convolution with lanes along x and weights broadcast.
 //!
-//! One register block is 8 output channels by 3 registers of pixels with AVX-512 (or 3 channels by
-//! up to 8), 6 by 2 (3 by 4) with 16 registers. The 9x9 layers run it once for each point of their
+//! One register block is 8 output channels by 3 registers of pixels (or 3 channels by up to 8) where
+//! there are 32 registers, 6 by 2 (3 by 4) where there are 16. The 9x9 layers run it once for each point of their
 //! transform.
 
 use super::vector::{Vector, at, at_mut};

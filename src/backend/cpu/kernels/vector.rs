@@ -15,7 +15,7 @@ pub(in crate::backend::cpu) trait Vector: Copy {
     /// Pixels of a register block of the matrix kernel, which is two registers wide: with its
     /// operands it fills the 16 or 32 registers.
     const ROWS: usize;
-    /// Output channels and registers along x of the wide block of the 9x9 kernels.
+    /// Whether there are 32 registers, enough for the wide blocks of the 9x9 kernels.
     const WIDE: bool;
 
     /// Reads `LANES` values.
@@ -79,7 +79,7 @@ pub(in crate::backend::cpu) trait Vector: Copy {
     /// As there; the CPU has the level.
     unsafe fn convolve_row(window: &Window, from: *const f32, w: *const f32, out: *mut f32);
 
-    /// [`Job::run`], compiled for the level.
+    /// [`Job::run_as`], compiled for the level.
     ///
     /// # Safety
     /// As there; the CPU has the level.
