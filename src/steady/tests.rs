@@ -1,0 +1,164 @@
+//! Films of plain scenes, cuts, noise and edges.
+
+use super::*;
+
+fn frame(mut pixel: impl FnMut(usize, usize) -> u8) -> Frame {
+    let mut frame = Frame::new(96, 64);
+    for (i, pixels) in frame.pixels.chunks_exact_mut(3).enumerate() {
+        pixels.fill(pixel(i % 96, i / 96));
+    }
+    frame
+}
+
+fn scene(shift: usize) -> Frame {
+    frame(|x, y| {
+        let (x, y) = ((x + shift) as f32, y as f32);
+        (128.0 + 60.0 * (x * 0.21).sin() + 50.0 * (y * 0.17 + x * 0.05).cos()) as u8
+    })
+}
+
+/// A film that is painted as the test says.
+#[derive(Default)]
+struct Film {
+    watcher: Watcher,
+    seen: Seen,
+    steadier: Steadier,
+}
+
+impl Film {
+    fn new(amount: f32) -> Self {
+        Self {
+            watcher: Watcher::new(amount),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is a last painting for `frame`.
+    fn before(&mut self, frame: &Frame) -> bool {
+        self.watcher.look(frame, &mut self.seen);
+        self.steadier.before(&self.seen).is_some()
+    }
+
+    fn after(&mut self, painting: &mut Frame) {
+        self.steadier.after(&self.seen, painting);
+    }
+}
+
+#[test]
+fn the_first_frame_and_the_first_after_a_cut_see_no_last_painting() {
+    let mut film = Film::new(1.0);
+    let first = scene(0);
+    assert!(!film.before(&first));
+    assert_eq!(film.seen.held(), Some(&first));
+    film.after(&mut frame(|_, _| 10));
+    assert!(film.before(&scene(1)));
+    film.after(&mut frame(|_, _| 10));
+    let same = scene(1).pixels[0]; // at one place both scenes are alike but for noise
+    let other = |x, y| if (x / 3 + y / 5) % 2 == 0 { 5 } else { 250 };
+    let cut = frame(|x, y| {
+        if (x, y) == (0, 0) {
+            same ^ 1
+        } else {
+            other(x, y)
+        }
+    });
+    assert!(!film.before(&cut));
+    assert_eq!(
+        film.seen.held(),
+        Some(&cut),
+        "nothing of another scene is held"
+    );
+    let mut painting = frame(|_, _| 200);
+    film.after(&mut painting);
+    assert_eq!(
+        painting,
+        frame(|_, _| 200),
+        "nothing of another scene stays"
+    );
+}
+
+#[test]
+fn more_of_the_last_painting_stays_in_a_steadier_film() {
+    let stays = |amount: f32| {
+        let mut film = Film::new(amount);
+        film.before(&scene(0));
+        film.after(&mut frame(|_, _| 100));
+        film.before(&scene(0));
+        let mut painting = frame(|_, _| 200);
+        film.after(&mut painting);
+        painting.pixels[96 * 32 * 3 + 48 * 3]
+    };
+    let [usual, most] = [0.5, 1.0].map(stays);
+    assert!(200 > usual && usual > most && most > 100, "{usual}, {most}");
+}
+
+#[test]
+fn a_film_of_no_steadiness_is_painted_as_it_is() {
+    let mut film = Film::new(0.0);
+    for shift in 0..2 {
+        assert!(!film.before(&scene(shift)));
+        assert!(film.seen.held().is_none() && film.seen.follows().is_none());
+    }
+}
+
+#[test]
+fn a_forgotten_film_begins_anew() {
+    let mut film = Film::new(0.5);
+    film.before(&scene(0));
+    film.after(&mut frame(|_, _| 10));
+    film.watcher.reset();
+    assert!(!film.before(&scene(0)));
+}
+
+#[test]
+fn edges_of_the_source_are_lent_and_its_noise_is_not() {
+    let mut state = 1u32;
+    let mut shown = |edge: u8, noise: u32| {
+        let mut film = Film::new(0.5);
+        let mut painting = Frame::default();
+        for _ in 0..10 {
+            let source = frame(|x, _| {
+                state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                let noise = (((state >> 16) * noise) >> 16) as u8;
+                100 + noise + if x / 16 % 2 == 0 { edge } else { 0 }
+            });
+            film.before(&source);
+            painting = frame(|_, _| 100);
+            film.after(&mut painting);
+        }
+        let furthest = painting.pixels.iter().map(|value| value.abs_diff(100));
+        furthest.max().unwrap()
+    };
+    assert!(shown(60, 0) > 10, "{}", shown(60, 0));
+    assert!(shown(0, 30) < 3, "{}", shown(0, 30));
+}
+
+#[test]
+fn what_stands_still_is_not_sharpened_without_end() {
+    for amount in [0.5, 1.0] {
+        let mut film = Film::new(amount);
+        let scene = frame(|_, _| 90);
+        let board = frame(|x, y| if (x + y) % 2 == 0 { 78 } else { 178 });
+        let [mut painting, mut before] = [board.clone(), board.clone()];
+        for _ in 0..100 {
+            film.before(&scene);
+            before.pixels.copy_from_slice(&painting.pixels);
+            painting.pixels.copy_from_slice(&board.pixels);
+            film.after(&mut painting);
+        }
+        assert_eq!(painting, before, "steadiness {amount}");
+        let brightest = painting.pixels.iter().max().copied();
+        assert!(
+            brightest > Some(183) && brightest < Some(208),
+            "{brightest:?}"
+        );
+    }
+}
+
+#[test]
+fn what_stays_rises_with_steadiness() {
+    let steps: Vec<f32> = (0..=10).map(|i| stays(i as f32 / 10.0)).collect();
+    assert_eq!(steps[0], 0.0);
+    assert!((steps[5] - STAYS_USUALLY).abs() < 1e-6 && (steps[10] - STAYS).abs() < 1e-6);
+    assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
+}
