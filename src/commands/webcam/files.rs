@@ -95,22 +95,21 @@ impl Files {
         }
     }
 
-    /// What to tell the user of a recording that broke off or a snapshot that could not be written.
-    pub fn troubles(&mut self) -> Result<Option<String>> {
-        let mut words = None;
+    /// Lets go of recordings that are whole. Returns what to tell the user of those that broke off
+    /// and of snapshots that could not be written.
+    pub fn troubles(&mut self) -> Result<Vec<String>> {
         let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
         if let Some(recording) = failed {
-            words = Some(format!("recording failed: {}", recording.place().display()));
             self.end(recording);
         }
+        let whole = self.ended.extract_if(.., |ended| ended.is_finished());
+        let mut results: Vec<Result<()>> = whole.map(Ended::finish).collect();
         if self.snapshots.has_failed() {
             let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
-            if let Err(error) = failed.finish() {
-                remark!("{error:#}");
-                words = Some(format!("{error:#}"));
-            }
+            results.push(failed.finish());
         }
-        Ok(words)
+        let errors = results.into_iter().filter_map(Result::err);
+        Ok(errors.map(|error| format!("{error:#}")).collect())
     }
 
     /// Waits for snapshots and recordings to be whole; the first that is not is the error.
@@ -129,5 +128,55 @@ impl Files {
     fn end(&mut self, recording: Recording) {
         self.missed += recording.missed();
         self.ended.push(recording.end(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Files in `folder`, whose tape is empty.
+    fn files(folder: &std::path::Path) -> Result<Files> {
+        let settings = Settings {
+            folder: folder.to_path_buf(),
+            output_size: (64, 48),
+            rate: (25, 1),
+            hwaccel: Hwaccel::None,
+        };
+        Files::new(settings, Tape::default())
+    }
+
+    /// What is told until nothing is completed any more.
+    fn troubles(files: &mut Files) -> Result<Vec<String>> {
+        let (start, mut told) = (Instant::now(), files.troubles()?);
+        while !files.ended.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+            std::thread::sleep(Duration::from_millis(5));
+            told.extend(files.troubles()?);
+        }
+        Ok(told)
+    }
+
+    #[test]
+    fn a_recording_that_cannot_be_completed_is_told_at_once_and_let_go_of() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut files = files(folder.path())?;
+        for number in 1..=2 {
+            files.toggle_recording();
+            if let Some(recording) = lock(&files.tape).as_mut() {
+                recording.take(&Frame::new(64, 48), Instant::now());
+            }
+            let place = folder.path().join(format!("repaint-00{number}.mp4"));
+            if number == 2 {
+                std::fs::write(&place, "taken")?;
+            }
+            files.toggle_recording();
+            let told = troubles(&mut files)?;
+            assert!(place.is_file());
+            assert_eq!(told.len(), number - 1, "{told:?}");
+            assert!(told.iter().all(|words| words.contains("repaint-002.mp4")));
+        }
+        files.finish()
     }
 }

@@ -15,7 +15,7 @@ use crate::media::decode::VideoInfo;
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
 use crate::media::{FrameSink, Hwaccel, picture};
 use crate::output::{Existing, Output};
-use crate::pipeline::worker::Worker;
+use crate::pipeline::worker::{Closed, Worker};
 use crate::scale::Scaler;
 
 /// Paintings that wait for the encoder: evens out its bursts; more would only hide that it is too
@@ -187,7 +187,7 @@ impl Recording {
         self.worker.send(Message::End(end));
         Ended {
             place: self.place,
-            worker: self.worker,
+            worker: self.worker.close(),
         }
     }
 }
@@ -196,10 +196,15 @@ impl Recording {
 pub(super) struct Ended {
     /// Where it goes.
     pub place: PathBuf,
-    worker: Worker<Message>,
+    worker: Closed,
 }
 
 impl Ended {
+    /// Whether the file is whole or could not be written: [`Ended::finish`] does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.worker.is_finished()
+    }
+
     /// Waits until the file is whole. Fails when it could not be written, or nothing was painted.
     pub fn finish(self) -> Result<()> {
         self.worker.finish()?;

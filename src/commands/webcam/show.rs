@@ -136,7 +136,8 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
-            if let Some(words) = self.files.troubles()? {
+            for words in self.files.troubles()? {
+                remark!("{words}");
                 self.tell(words);
             }
             self.draw(live, &controls, fresh)?;
