@@ -158,13 +158,16 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let device = device.map_or(Ok(()), |device| device.finish_within(DEVICE_PATIENCE));
     ensure!(reading.join().is_ok(), "the models thread panicked");
     let outcome = outcome?;
-    report(args, &outcome)?;
+    write_figures(args, &outcome)?;
     finished?;
     device?;
-    match outcome.interrupted {
-        true => Err(Interrupted(summary(args, &outcome)).into()),
-        false => Ok(()),
+    if outcome.interrupted {
+        return Err(Interrupted(summary(args, &outcome)).into());
     }
+    if args.headless {
+        say!("{}", summary(args, &outcome));
+    }
+    Ok(())
 }
 
 /// Frames a second to hold by choosing the resolution: those asked for, else the camera's. A
@@ -284,20 +287,18 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-/// Writes `--stats` and says where the recording is.
-fn report(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
+/// Writes `--stats`.
+fn write_figures(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
     if let Some(place) = &args.stats {
         let mut text = serde_json::to_string_pretty(&outcome.figures)
             .context("could not write the figures")?;
         text.push('\n');
         write_whole(place, text.as_bytes())?;
     }
-    if args.headless && !outcome.interrupted {
-        say!("{}", summary(args, outcome));
-    }
     Ok(())
 }
 
+/// Where the recording is, and how the run went.
 fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
     let place = args.record.as_ref();

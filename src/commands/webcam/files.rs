@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::recorder::{Ended, Recording, free_name, snapshots};
 use super::show::lock;
@@ -36,11 +36,16 @@ pub(super) struct Files {
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32), // of the last snapshot and the last recording
     missed: u64,
+    failure: Option<Error>, // the first of what the command line asks for
 }
 
 impl Files {
-    /// Starts the thread that writes snapshots. A recording may run on `tape` already.
+    /// Starts the thread that writes snapshots. The recording that runs on `tape` already, if there
+    /// is one, is what the command line asks for.
     pub fn new(settings: Settings, tape: Tape) -> Result<Self> {
+        if let Some(recording) = lock(&tape).as_mut() {
+            recording.owed = true;
+        }
         Ok(Self {
             settings,
             tape,
@@ -48,6 +53,7 @@ impl Files {
             snapshots: snapshots()?,
             numbers: (0, 0),
             missed: 0,
+            failure: None,
         })
     }
 
@@ -103,23 +109,38 @@ impl Files {
             self.end(recording);
         }
         let whole = self.ended.extract_if(.., |ended| ended.is_finished());
-        let mut results: Vec<Result<()>> = whole.map(Ended::finish).collect();
+        let mut results: Vec<_> = whole.map(|ended| (ended.owed, ended.finish())).collect();
         if self.snapshots.has_failed() {
             let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
-            results.push(failed.finish());
+            results.push((false, failed.finish()));
         }
-        let errors = results.into_iter().filter_map(Result::err);
-        Ok(errors.map(|error| format!("{error:#}")).collect())
+        let mut words = Vec::new();
+        for (owed, result) in results {
+            if let Err(error) = result {
+                words.push(format!("{error:#}"));
+                if owed {
+                    self.failure.get_or_insert(error);
+                }
+            }
+        }
+        Ok(words)
     }
 
-    /// Waits for snapshots and recordings to be whole; the first that is not is the error.
+    /// Whether what the command line asks for failed and nothing takes paintings any more.
+    pub fn are_lost(&self) -> bool {
+        self.failure.is_some() && lock(&self.tape).is_none()
+    }
+
+    /// Waits for snapshots and recordings to be whole. The first failure of what the command line
+    /// asks for, or else of what was still being written, is the error.
     pub fn finish(mut self) -> Result<()> {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
             self.end(recording);
         }
         let snapshots = self.snapshots.finish();
-        let mut ends: Vec<Result<()>> = self.ended.into_iter().map(Ended::finish).collect();
+        let mut ends: Vec<Result<()>> = vec![self.failure.map_or(Ok(()), Err)];
+        ends.extend(self.ended.into_iter().map(Ended::finish));
         ends.push(snapshots);
         ends.into_iter().collect()
     }

@@ -32,6 +32,8 @@ pub(super) struct Recording {
     begun: Option<Instant>,
     last: Option<Instant>,
     missed: Arc<AtomicU64>,
+    /// Whether the command line asks for it: its failure is the run's.
+    pub owed: bool,
 }
 
 enum Message {
@@ -123,6 +125,7 @@ impl Recording {
             begun: None,
             last: None,
             missed,
+            owed: false,
         })
     }
 
@@ -188,15 +191,17 @@ impl Recording {
         Ended {
             place: self.place,
             worker: self.worker.close(),
+            owed: self.owed,
         }
     }
 }
 
 /// A recording whose file is being completed.
 pub(super) struct Ended {
-    /// Where it goes.
-    pub place: PathBuf,
+    place: PathBuf,
     worker: Closed,
+    /// Whether the command line asks for it.
+    pub owed: bool,
 }
 
 impl Ended {

@@ -136,7 +136,11 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
-            for words in self.files.troubles()? {
+            let troubles = self.files.troubles()?;
+            if self.window.is_none() && self.files.are_lost() {
+                return Ok(self.outcome(live, false)); // what failed is told at the end
+            }
+            for words in troubles {
                 remark!("{words}");
                 self.tell(words);
             }
