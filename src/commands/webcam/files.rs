@@ -1,8 +1,9 @@
-//! The files that keys ask for: snapshots, and recordings that begin and end.
+//! Where paintings go besides the window: snapshots, recordings that begin and end, the virtual
+//! camera.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
@@ -15,6 +16,12 @@ use crate::pipeline::worker::Worker;
 
 /// A recording that the window begins and ends and the painter feeds.
 pub(super) type Tape = Arc<Mutex<Option<Recording>>>;
+
+/// The virtual camera, which the painter feeds.
+pub(super) type Device = Arc<Mutex<Option<Worker<Frame>>>>;
+
+/// How long the virtual camera may take to end.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where files go, and what recordings are like.
 pub(super) struct Settings {
@@ -32,6 +39,7 @@ pub(super) struct Settings {
 pub(super) struct Files {
     settings: Settings,
     tape: Tape,
+    device: Device,
     ended: Vec<Ended>,
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32), // of the last snapshot and the last recording
@@ -42,13 +50,14 @@ pub(super) struct Files {
 impl Files {
     /// Starts the thread that writes snapshots. The recording that runs on `tape` already, if there
     /// is one, is what the command line asks for.
-    pub fn new(settings: Settings, tape: Tape) -> Result<Self> {
+    pub fn new(settings: Settings, tape: Tape, device: Device) -> Result<Self> {
         if let Some(recording) = lock(&tape).as_mut() {
             recording.owed = true;
         }
         Ok(Self {
             settings,
             tape,
+            device,
             ended: Vec::new(),
             snapshots: snapshots()?,
             numbers: (0, 0),
@@ -101,8 +110,8 @@ impl Files {
         }
     }
 
-    /// Lets go of recordings that are whole. Returns what to tell the user of those that broke off
-    /// and of snapshots that could not be written.
+    /// Lets go of recordings that are whole. Returns what to tell the user of those that broke off,
+    /// of snapshots that could not be written and of a virtual camera that takes nothing any more.
     pub fn troubles(&mut self) -> Result<Vec<String>> {
         let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
         if let Some(recording) = failed {
@@ -110,6 +119,8 @@ impl Files {
         }
         let whole = self.ended.extract_if(.., |ended| ended.is_finished());
         let mut results: Vec<_> = whole.map(|ended| (ended.owed, ended.finish())).collect();
+        let failed = lock(&self.device).take_if(|device| device.has_failed());
+        results.extend(failed.map(|device| (true, device.finish())));
         if self.snapshots.has_failed() {
             let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
             results.push((false, failed.finish()));
@@ -128,11 +139,12 @@ impl Files {
 
     /// Whether what the command line asks for failed and nothing takes paintings any more.
     pub fn are_lost(&self) -> bool {
-        self.failure.is_some() && lock(&self.tape).is_none()
+        self.failure.is_some() && lock(&self.tape).is_none() && lock(&self.device).is_none()
     }
 
-    /// Waits for snapshots and recordings to be whole. The first failure of what the command line
-    /// asks for, or else of what was still being written, is the error.
+    /// Waits for snapshots and recordings to be whole and for the virtual camera to end. The first
+    /// failure of what the command line asks for, or else of what was still being written, is the
+    /// error.
     pub fn finish(mut self) -> Result<()> {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
@@ -142,6 +154,8 @@ impl Files {
         let mut ends: Vec<Result<()>> = vec![self.failure.map_or(Ok(()), Err)];
         ends.extend(self.ended.into_iter().map(Ended::finish));
         ends.push(snapshots);
+        let device = lock(&self.device).take();
+        ends.extend(device.map(|device| device.finish_within(DEVICE_PATIENCE)));
         ends.into_iter().collect()
     }
 
@@ -155,7 +169,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use anyhow::bail;
 
     /// Files in `folder`, whose tape is empty.
     fn files(folder: &std::path::Path) -> Result<Files> {
@@ -165,7 +179,7 @@ mod tests {
             rate: (25, 1),
             hwaccel: Hwaccel::None,
         };
-        Files::new(settings, Tape::default())
+        Files::new(settings, Tape::default(), Device::default())
     }
 
     /// What is told until nothing is completed any more.
@@ -199,5 +213,30 @@ mod tests {
             assert!(told.iter().all(|words| words.contains("repaint-002.mp4")));
         }
         files.finish()
+    }
+
+    #[test]
+    fn a_virtual_camera_that_fails_is_told_once_and_is_the_error_in_the_end() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut files = files(folder.path())?;
+        let device = Worker::start("virtual camera", 1, |_: &mut Frame| bail!("it is gone"))?;
+        device.send(Frame::default());
+        *lock(&files.device) = Some(device);
+        let start = Instant::now();
+        while lock(&files.device)
+            .as_ref()
+            .is_some_and(|device| !device.has_failed())
+        {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+        }
+        assert!(!files.are_lost());
+        files.toggle_recording();
+        assert_eq!(files.troubles()?, ["it is gone"]);
+        assert_eq!(files.troubles()?, [""; 0]);
+        assert!(!files.are_lost(), "a recording runs");
+        *lock(&files.tape) = None;
+        assert!(files.are_lost());
+        assert_eq!(files.finish().unwrap_err().to_string(), "it is gone");
+        Ok(())
     }
 }
