@@ -89,8 +89,14 @@ impl Files {
     pub fn toggle_recording(&mut self) -> String {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
-            let seconds = recording.duration(Instant::now()).as_secs_f64();
-            let words = format!("recorded {seconds:.1} s: {}", recording.place().display());
+            let words = match recording.duration(Instant::now()) {
+                Some(lasted) => format!(
+                    "recorded {:.1} s: {}",
+                    lasted.as_secs_f64(),
+                    recording.place().display()
+                ),
+                None => "nothing was recorded".into(), // frozen all the time, say
+            };
             self.end(recording);
             return words;
         }

@@ -32,7 +32,7 @@ pub(super) struct Recording {
     begun: Option<Instant>,
     last: Option<Instant>,
     missed: Arc<AtomicU64>,
-    /// Whether the command line asks for it: its failure is the run's.
+    /// Whether the command line asks for it: its failure is the run's, and it may not be empty.
     pub owed: bool,
 }
 
@@ -174,10 +174,9 @@ impl Recording {
         self.worker.has_failed()
     }
 
-    /// How long it runs, from the first painting on.
-    pub fn duration(&self, now: Instant) -> Duration {
-        self.begun
-            .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
+    /// How long it runs, from the first painting on; `None` before that.
+    pub fn duration(&self, now: Instant) -> Option<Duration> {
+        self.begun.map(|begun| now.saturating_duration_since(begun))
     }
 
     /// Completes the file in the background; the last frame lasts until `now`.
@@ -210,11 +209,12 @@ impl Ended {
         self.worker.is_finished()
     }
 
-    /// Waits until the file is whole. Fails when it could not be written, or nothing was painted.
+    /// Waits until the file is whole. Fails when it could not be written, or nothing was painted
+    /// that the command line asks for.
     pub fn finish(self) -> Result<()> {
         self.worker.finish()?;
         ensure!(
-            self.place.is_file(),
+            !self.owed || self.place.is_file(),
             "no frame was painted, `{}` was not written",
             self.place.display()
         );
