@@ -160,6 +160,12 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     if outcome.interrupted {
         return Err(Interrupted(summary(args, &outcome)).into());
     }
+    ensure!(
+        !outcome.silent,
+        "no picture came from `{}` in {:.1} s: choose another camera, or a longer --duration",
+        args.camera,
+        args.duration.unwrap_or_default()
+    );
     if args.headless {
         say!("{}", summary(args, &outcome));
     }

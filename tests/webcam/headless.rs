@@ -70,6 +70,26 @@ fn headless_records_as_many_frames_as_asked_with_their_times() {
 }
 
 #[test]
+fn the_duration_ends_a_run_to_which_no_picture_comes() {
+    let studio = studio();
+    let folder = studio.path();
+    write_clip(&folder.join("late.mkv"), &[500, 501]); // its first frame is due after 20 s
+    std::fs::rename(folder.join("late.mkv"), folder.join("clip.mp4")).expect("renamed");
+    let args = ["--headless", "--duration", "0.5"];
+    let run = |output: [&str; 2]| webcam(folder, &[&args[..], &output].concat());
+    let start = std::time::Instant::now();
+    assert_refused(
+        &mut run(["--stats", "b.json"]),
+        &["no picture came from `clip.mp4` in 0.5 s", "--duration"],
+    );
+    let said = ["no frame was painted", "a.mp4"];
+    assert_refused(&mut run(["--record", "a.mp4"]), &said);
+    assert!(start.elapsed().as_secs() < 15, "it went on");
+    assert_eq!(number(&figures(&folder.join("b.json")), "shown"), 0.0);
+    assert!(!folder.join("a.mp4").exists());
+}
+
+#[test]
 fn a_recording_that_breaks_off_ends_a_run_without_a_window() {
     let studio = studio();
     let folder = studio.path();
