@@ -104,6 +104,7 @@ install_rust() {
         rustup toolchain install stable --profile minimal --component clippy,rustfmt
         RUSTUP_TOOLCHAIN=stable
         export RUSTUP_TOOLCHAIN
+        beside_default=yes
     else
         say "Installing Rust with rustup into $HOME: repaint needs $rust_wanted or later."
         installer=$(mktemp)
@@ -127,3 +128,8 @@ if [ -n "$packages_missing" ]; then
     fi
 fi
 have_rust || install_rust
+# Run alone, this cannot choose the toolchain of the shell that comes after it.
+if [ "${0##*/}" = setup.sh ] && [ "${beside_default:-no}" = yes ]; then
+    say 'The default toolchain is an older one. Build with: cargo +stable build'
+    say 'Or make the new one the default: rustup default stable'
+fi

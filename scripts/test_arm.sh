@@ -25,7 +25,8 @@ have rustup || skip 'no rustup'
 packages_missing=$(missing_for_arm)
 if [ -n "$packages_missing" ]; then
     have apt-get || skip 'no apt-get'
-    install_packages "$packages_missing" || skip 'the packages above are not to be had'
+    # It ends the shell that it runs in where it may not install.
+    (install_packages "$packages_missing") || skip 'the packages above are not to be had'
 fi
 rustup target add "$target" || skip "no Rust for $target"
 

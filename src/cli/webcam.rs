@@ -44,7 +44,7 @@ pub struct WebcamArgs {
     /// End after this many pictures
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// End after this time
+    /// End this long after the first picture, or after the start while none comes
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Write frame rates, drops, latency and mean resolution to this file (JSON) at the end

@@ -52,9 +52,6 @@ const USUAL_RATE: f64 = 30.0;
 /// Longest and shortest width of the window when it opens, in pixels.
 const WINDOW_WIDTHS: (usize, usize) = (640, 1280);
 
-/// How long the virtual camera may take to end.
-const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// Shows the camera painted, or lists the cameras. Ends with [`Interrupted`] once `stop` is set.
 pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     if args.list {
@@ -110,6 +107,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         Some(path) => Some(feed(VirtualCamera::open(path, output_size, frame_rate)?)?),
         None => None,
     };
+    let device = Arc::new(Mutex::new(device));
     let files = files::Settings {
         folder: args.folder.clone().unwrap_or_default(),
         output_size,
@@ -129,13 +127,13 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         Arc::clone(&shared),
         Arc::clone(&count),
         window,
-        Files::new(files, Arc::clone(&tape))?,
+        Files::new(files, Arc::clone(&tape), Arc::clone(&device))?,
     );
     let mut left = match args.headless {
         true => args.frames, // no more than that is recorded, though the painter may be ahead
         false => None,
     };
-    let record = match device {
+    let record = match args.virtual_camera {
         None if args.headless => Recording::wait_and_take,
         _ => Recording::take, // windows and other programs do not wait for the encoder
     };
@@ -145,7 +143,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         |shot, picture| artist.paint(shot, picture),
         |picture| {
             if left != Some(0) {
-                pass_on(picture, &tape, record, device.as_ref());
+                pass_on(picture, &tape, record, &device);
                 if args.headless {
                     lock(&count).shown(picture, Instant::now());
                 }
@@ -155,16 +153,23 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         |live| show.run(live, stop),
     );
     let finished = show.files.finish();
-    let device = device.map_or(Ok(()), |device| device.finish_within(DEVICE_PATIENCE));
     ensure!(reading.join().is_ok(), "the models thread panicked");
     let outcome = outcome?;
-    report(args, &outcome)?;
+    write_figures(args, &outcome)?;
     finished?;
-    device?;
-    match outcome.interrupted {
-        true => Err(Interrupted(summary(args, &outcome)).into()),
-        false => Ok(()),
+    if outcome.interrupted {
+        return Err(Interrupted(summary(args, &outcome)).into());
     }
+    ensure!(
+        !outcome.silent,
+        "no picture came from `{}` in {:.1} s: choose another camera, or a longer --duration",
+        args.camera,
+        args.duration.unwrap_or_default()
+    );
+    if args.headless {
+        say!("{}", summary(args, &outcome));
+    }
+    Ok(())
 }
 
 /// Frames a second to hold by choosing the resolution: those asked for, else the camera's. A
@@ -194,12 +199,12 @@ fn pass_on(
     picture: &Picture,
     tape: &files::Tape,
     record: fn(&mut Recording, &Frame, Instant),
-    device: Option<&Worker<Frame>>,
+    device: &files::Device,
 ) {
     if let Some(recording) = lock(tape).as_mut() {
         record(recording, &picture.painting, picture.at);
     }
-    if let Some(device) = device {
+    if let Some(device) = lock(device).as_ref() {
         let mut frame = device.done().unwrap_or_default();
         frame.shape_like(&picture.painting);
         frame.pixels.copy_from_slice(&picture.painting.pixels);
@@ -284,20 +289,18 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-/// Writes `--stats` and says where the recording is.
-fn report(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
+/// Writes `--stats`.
+fn write_figures(args: &WebcamArgs, outcome: &Outcome) -> Result<()> {
     if let Some(place) = &args.stats {
         let mut text = serde_json::to_string_pretty(&outcome.figures)
             .context("could not write the figures")?;
         text.push('\n');
         write_whole(place, text.as_bytes())?;
     }
-    if args.headless && !outcome.interrupted {
-        say!("{}", summary(args, outcome));
-    }
     Ok(())
 }
 
+/// Where the recording is, and how the run went.
 fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
     let place = args.record.as_ref();

@@ -1,5 +1,5 @@
 //! Cameras: V4L2, AVFoundation, Media Foundation. The only place that knows nokhwa,
-//! together with `camera_modes`.
+//! together with `camera_modes` and `camera_decode`.
 //!
 //! nokhwa waits for ever when a camera sends nothing, and hands old frames to slow readers. So a
 //! thread of its own reads every frame at once, and whoever asks gets the newest.
@@ -17,6 +17,7 @@ use nokhwa::utils::{
 };
 use nokhwa::{Buffer, NokhwaError};
 
+use super::camera_decode::decode;
 use super::camera_modes::{choose, describe, distance, explain, is_busy, one_line, unknown};
 use super::{LiveSource, Reading};
 
@@ -145,8 +146,7 @@ impl LiveSource for Camera {
                 (frame.width, frame.height) = (size.width() as usize, size.height() as usize);
                 frame.index = self.frames;
                 frame.pixels.resize(frame.width * frame.height * 3, 0);
-                let decoded = buffer.decode_image_to_buffer::<RgbFormat>(&mut frame.pixels);
-                if decoded.is_err() {
+                if !decode(&buffer, &mut frame.pixels) {
                     return Ok(Reading::Nothing); // a damaged picture: the next one comes soon
                 }
                 self.frames += 1;

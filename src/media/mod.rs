@@ -5,6 +5,8 @@
 #[cfg(feature = "webcam")]
 pub mod camera;
 #[cfg(feature = "webcam")]
+mod camera_decode;
+#[cfg(feature = "webcam")]
 mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;

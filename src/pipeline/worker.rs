@@ -1,9 +1,9 @@
 //! A thread for work that must not hold up the picture: encoding, writing files and devices.
 
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::words;
@@ -71,9 +71,50 @@ impl<M: Send + 'static> Worker<M> {
         self.thread.is_finished()
     }
 
+    /// Hands over nothing more: the thread ends once it has handled what waits. The memory of what
+    /// it hands back goes with it.
+    pub fn close(self) -> Closed {
+        Closed {
+            name: self.name,
+            thread: self.thread,
+        }
+    }
+
     /// Waits until every message is handled and returns the error, if there was one.
     pub fn finish(self) -> Result<()> {
-        drop(self.messages);
+        self.close().finish()
+    }
+
+    /// As [`Worker::finish`], but gives up after `patience` on a thread that hangs in a device.
+    pub fn finish_within(self, patience: Duration) -> Result<()> {
+        let closed = self.close();
+        let since = Instant::now();
+        while !closed.is_finished() {
+            ensure!(
+                since.elapsed() <= patience,
+                "the {} thread hangs: its device takes nothing",
+                closed.name
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        closed.finish()
+    }
+}
+
+/// A [`Worker`] that gets no more messages.
+pub struct Closed {
+    name: &'static str,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Closed {
+    /// Whether every message is handled, or the thread failed: [`Closed::finish`] does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until every message is handled and returns the error, if there was one.
+    pub fn finish(self) -> Result<()> {
         let panicked = |panic: Box<dyn std::any::Any + Send>| {
             Err(anyhow!(
                 "the {} thread panicked: {}",
@@ -82,28 +123,5 @@ impl<M: Send + 'static> Worker<M> {
             ))
         };
         self.thread.join().unwrap_or_else(panicked)
-    }
-
-    /// As [`Worker::finish`], but gives up after `patience` on a thread that hangs in a device.
-    pub fn finish_within(self, patience: Duration) -> Result<()> {
-        let Self {
-            name,
-            messages,
-            done,
-            thread,
-        } = self;
-        drop(messages);
-        let since = std::time::Instant::now();
-        while !thread.is_finished() {
-            if since.elapsed() > patience {
-                return Err(anyhow!("the {name} thread hangs: its device takes nothing"));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        drop(done);
-        let panicked = |panic: Box<dyn std::any::Any + Send>| {
-            Err(anyhow!("the {name} thread panicked: {}", words(&*panic)))
-        };
-        thread.join().unwrap_or_else(panicked)
     }
 }

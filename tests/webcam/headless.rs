@@ -1,14 +1,25 @@
 //! Without a window: recordings, and what is refused.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{figures, number, read_clip, studio, webcam, write_clip};
+use super::{figures, number, read_clip, studio, webcam, write_clip, write_noise};
 
 fn run(command: &mut Command) -> (Output, String) {
     let output = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said)
+}
+
+/// The names in a folder, sorted.
+fn listing(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("listed");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("listed").file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 #[track_caller]
@@ -59,6 +70,48 @@ fn headless_records_as_many_frames_as_asked_with_their_times() {
 }
 
 #[test]
+fn the_duration_ends_a_run_to_which_no_picture_comes() {
+    let studio = studio();
+    let folder = studio.path();
+    write_clip(&folder.join("late.mkv"), &[500, 501]); // its first frame is due after 20 s
+    std::fs::rename(folder.join("late.mkv"), folder.join("clip.mp4")).expect("renamed");
+    let args = ["--headless", "--duration", "0.5"];
+    let run = |output: [&str; 2]| webcam(folder, &[&args[..], &output].concat());
+    let start = std::time::Instant::now();
+    assert_refused(
+        &mut run(["--stats", "b.json"]),
+        &["no picture came from `clip.mp4` in 0.5 s", "--duration"],
+    );
+    let said = ["no frame was painted", "a.mp4"];
+    assert_refused(&mut run(["--record", "a.mp4"]), &said);
+    assert!(start.elapsed().as_secs() < 15, "it went on");
+    assert_eq!(number(&figures(&folder.join("b.json")), "shown"), 0.0);
+    assert!(!folder.join("a.mp4").exists());
+}
+
+#[test]
+fn a_recording_that_breaks_off_ends_a_run_without_a_window() {
+    let studio = studio();
+    let folder = studio.path();
+    std::fs::remove_file(folder.join("clip.mp4")).expect("removed");
+    write_noise(&folder.join("clip.mp4"));
+    let args = "--headless --record a.mp4 --stats b.json --strength 0 --duration 60";
+    let mut limited = Command::new("sh");
+    let command = webcam(folder, &args.split(' ').collect::<Vec<_>>());
+    limited
+        .args(["-c", "ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(folder)
+        .env("XDG_DATA_HOME", folder.join("data"));
+    let start = std::time::Instant::now();
+    assert_refused(&mut limited, &["a.mp4", "File too large"]);
+    assert!(start.elapsed().as_secs() < 30, "it went on");
+    assert!(number(&figures(&folder.join("b.json")), "shown") > 0.0);
+    assert_eq!(listing(folder), ["b.json", "clip.mp4", "data"]);
+}
+
+#[test]
 fn what_cannot_work_is_refused_in_one_line() {
     let studio = studio();
     let folder = studio.path();
@@ -85,9 +138,5 @@ fn what_cannot_work_is_refused_in_one_line() {
     assert_refused(&mut webcam(folder, &lost), &["no display"]);
     let ending = ["--headless", "--record", "a.gif"];
     assert_refused(&mut webcam(folder, &ending), &["a.gif", ".mp4"]);
-    let left: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("listed")
-        .map(|entry| entry.expect("listed").path())
-        .collect();
-    assert_eq!(left.len(), 2, "left behind: {left:?}");
+    assert_eq!(listing(folder), ["clip.mp4", "data"]);
 }

@@ -38,14 +38,31 @@ fn studio() -> TempDir {
 
 /// A green clip with frames at the given ticks of 1/25 s.
 fn write_clip(path: &Path, ticks: &[i64]) {
+    write_frames(path, ticks, |frame| {
+        for pixel in frame.pixels.chunks_exact_mut(3) {
+            pixel.copy_from_slice(&[30, 180, 60]);
+        }
+    });
+}
+
+/// A clip of two seconds that no encoder makes small.
+fn write_noise(path: &Path) {
+    let mut state = 1u32;
+    write_frames(path, &(0..50).collect::<Vec<_>>(), |frame| {
+        for value in &mut frame.pixels {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = (state >> 24) as u8;
+        }
+    });
+}
+
+fn write_frames(path: &Path, ticks: &[i64], mut fill: impl FnMut(&mut Frame)) {
     let info = VideoInfo::new(320, 240, (25, 1));
     let settings = EncodeSettings::default();
     let mut encoder = Encoder::create(path, Existing::Keep, &info, &settings, None).expect("made");
     let mut frame = Frame::new(320, 240);
-    for pixel in frame.pixels.chunks_exact_mut(3) {
-        pixel.copy_from_slice(&[30, 180, 60]);
-    }
     for &tick in ticks {
+        fill(&mut frame);
         frame.pts = tick;
         encoder.write(&frame).expect("written");
     }

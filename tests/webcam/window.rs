@@ -271,3 +271,48 @@ fn a_camera_that_falls_silent_is_reported_and_goes_on() {
     assert!(number(&figures, "longest_gap_ms") > 2900.0, "{figures}");
     assert!(number(&figures, "shown") > 40.0, "it went on: {figures}");
 }
+
+#[test]
+fn a_recording_of_a_frozen_picture_is_empty_and_no_failure() {
+    let Some(screen) = Screen::start() else {
+        return;
+    };
+    let studio = studio();
+    let folder = studio.path();
+    let app = App::start(&screen, folder, &[]);
+    screen.wait_for(folder, "the red style", |shot| is(at(shot, 320, 240), RED));
+    screen.press("space");
+    std::thread::sleep(Duration::from_millis(500)); // what was on its way arrives
+    let hidden = || {
+        let entries = std::fs::read_dir(folder).expect("listed");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("listed").file_name();
+        entries.map(name).any(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with('.') && name.ends_with(".mp4")
+        })
+    };
+    let wait_for = |wanted: bool| {
+        let start = Instant::now();
+        while hidden() != wanted {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "hidden: {}",
+                !wanted
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    screen.press("r");
+    wait_for(true);
+    screen.press("r");
+    wait_for(false);
+    screen.press("r"); // one more, which the end of the program ends
+    wait_for(true);
+    screen.press("Escape");
+    app.finish();
+    assert!(!hidden());
+    for number in 1..=2 {
+        let place = folder.join(format!("repaint-00{number}.mp4"));
+        assert!(!place.exists(), "{}", place.display());
+    }
+}

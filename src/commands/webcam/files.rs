@@ -1,10 +1,11 @@
-//! The files that keys ask for: snapshots, and recordings that begin and end.
+//! Where paintings go besides the window: snapshots, recordings that begin and end, the virtual
+//! camera.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::recorder::{Ended, Recording, free_name, snapshots};
 use super::show::lock;
@@ -15,6 +16,12 @@ use crate::pipeline::worker::Worker;
 
 /// A recording that the window begins and ends and the painter feeds.
 pub(super) type Tape = Arc<Mutex<Option<Recording>>>;
+
+/// The virtual camera, which the painter feeds.
+pub(super) type Device = Arc<Mutex<Option<Worker<Frame>>>>;
+
+/// How long the virtual camera may take to end.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where files go, and what recordings are like.
 pub(super) struct Settings {
@@ -32,22 +39,30 @@ pub(super) struct Settings {
 pub(super) struct Files {
     settings: Settings,
     tape: Tape,
+    device: Device,
     ended: Vec<Ended>,
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32), // of the last snapshot and the last recording
     missed: u64,
+    failure: Option<Error>, // the first of what the command line asks for
 }
 
 impl Files {
-    /// Starts the thread that writes snapshots. A recording may run on `tape` already.
-    pub fn new(settings: Settings, tape: Tape) -> Result<Self> {
+    /// Starts the thread that writes snapshots. The recording that runs on `tape` already, if there
+    /// is one, is what the command line asks for.
+    pub fn new(settings: Settings, tape: Tape, device: Device) -> Result<Self> {
+        if let Some(recording) = lock(&tape).as_mut() {
+            recording.owed = true;
+        }
         Ok(Self {
             settings,
             tape,
+            device,
             ended: Vec::new(),
             snapshots: snapshots()?,
             numbers: (0, 0),
             missed: 0,
+            failure: None,
         })
     }
 
@@ -74,8 +89,14 @@ impl Files {
     pub fn toggle_recording(&mut self) -> String {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
-            let seconds = recording.duration(Instant::now()).as_secs_f64();
-            let words = format!("recorded {seconds:.1} s: {}", recording.place().display());
+            let words = match recording.duration(Instant::now()) {
+                Some(lasted) => format!(
+                    "recorded {:.1} s: {}",
+                    lasted.as_secs_f64(),
+                    recording.place().display()
+                ),
+                None => "nothing was recorded".into(), // frozen all the time, say
+            };
             self.end(recording);
             return words;
         }
@@ -95,33 +116,52 @@ impl Files {
         }
     }
 
-    /// What to tell the user of a recording that broke off or a snapshot that could not be written.
-    pub fn troubles(&mut self) -> Result<Option<String>> {
-        let mut words = None;
+    /// Lets go of recordings that are whole. Returns what to tell the user of those that broke off,
+    /// of snapshots that could not be written and of a virtual camera that takes nothing any more.
+    pub fn troubles(&mut self) -> Result<Vec<String>> {
         let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
         if let Some(recording) = failed {
-            words = Some(format!("recording failed: {}", recording.place().display()));
             self.end(recording);
         }
+        let whole = self.ended.extract_if(.., |ended| ended.is_finished());
+        let mut results: Vec<_> = whole.map(|ended| (ended.owed, ended.finish())).collect();
+        let failed = lock(&self.device).take_if(|device| device.has_failed());
+        results.extend(failed.map(|device| (true, device.finish())));
         if self.snapshots.has_failed() {
             let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
-            if let Err(error) = failed.finish() {
-                remark!("{error:#}");
-                words = Some(format!("{error:#}"));
+            results.push((false, failed.finish()));
+        }
+        let mut words = Vec::new();
+        for (owed, result) in results {
+            if let Err(error) = result {
+                words.push(format!("{error:#}"));
+                if owed {
+                    self.failure.get_or_insert(error);
+                }
             }
         }
         Ok(words)
     }
 
-    /// Waits for snapshots and recordings to be whole; the first that is not is the error.
+    /// Whether what the command line asks for failed and nothing takes paintings any more.
+    pub fn are_lost(&self) -> bool {
+        self.failure.is_some() && lock(&self.tape).is_none() && lock(&self.device).is_none()
+    }
+
+    /// Waits for snapshots and recordings to be whole and for the virtual camera to end. The first
+    /// failure of what the command line asks for, or else of what was still being written, is the
+    /// error.
     pub fn finish(mut self) -> Result<()> {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
             self.end(recording);
         }
         let snapshots = self.snapshots.finish();
-        let mut ends: Vec<Result<()>> = self.ended.into_iter().map(Ended::finish).collect();
+        let mut ends: Vec<Result<()>> = vec![self.failure.map_or(Ok(()), Err)];
+        ends.extend(self.ended.into_iter().map(Ended::finish));
         ends.push(snapshots);
+        let device = lock(&self.device).take();
+        ends.extend(device.map(|device| device.finish_within(DEVICE_PATIENCE)));
         ends.into_iter().collect()
     }
 
@@ -129,5 +169,80 @@ impl Files {
     fn end(&mut self, recording: Recording) {
         self.missed += recording.missed();
         self.ended.push(recording.end(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    /// Files in `folder`, whose tape is empty.
+    fn files(folder: &std::path::Path) -> Result<Files> {
+        let settings = Settings {
+            folder: folder.to_path_buf(),
+            output_size: (64, 48),
+            rate: (25, 1),
+            hwaccel: Hwaccel::None,
+        };
+        Files::new(settings, Tape::default(), Device::default())
+    }
+
+    /// What is told until nothing is completed any more.
+    fn troubles(files: &mut Files) -> Result<Vec<String>> {
+        let (start, mut told) = (Instant::now(), files.troubles()?);
+        while !files.ended.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+            std::thread::sleep(Duration::from_millis(5));
+            told.extend(files.troubles()?);
+        }
+        Ok(told)
+    }
+
+    #[test]
+    fn a_recording_that_cannot_be_completed_is_told_at_once_and_let_go_of() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut files = files(folder.path())?;
+        for number in 1..=2 {
+            files.toggle_recording();
+            if let Some(recording) = lock(&files.tape).as_mut() {
+                recording.take(&Frame::new(64, 48), Instant::now());
+            }
+            let place = folder.path().join(format!("repaint-00{number}.mp4"));
+            if number == 2 {
+                std::fs::write(&place, "taken")?;
+            }
+            files.toggle_recording();
+            let told = troubles(&mut files)?;
+            assert!(place.is_file());
+            assert_eq!(told.len(), number - 1, "{told:?}");
+            assert!(told.iter().all(|words| words.contains("repaint-002.mp4")));
+        }
+        files.finish()
+    }
+
+    #[test]
+    fn a_virtual_camera_that_fails_is_told_once_and_is_the_error_in_the_end() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut files = files(folder.path())?;
+        let device = Worker::start("virtual camera", 1, |_: &mut Frame| bail!("it is gone"))?;
+        device.send(Frame::default());
+        *lock(&files.device) = Some(device);
+        let start = Instant::now();
+        while lock(&files.device)
+            .as_ref()
+            .is_some_and(|device| !device.has_failed())
+        {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+        }
+        assert!(!files.are_lost());
+        files.toggle_recording();
+        assert_eq!(files.troubles()?, ["it is gone"]);
+        assert_eq!(files.troubles()?, [""; 0]);
+        assert!(!files.are_lost(), "a recording runs");
+        *lock(&files.tape) = None;
+        assert!(files.are_lost());
+        assert_eq!(files.finish().unwrap_err().to_string(), "it is gone");
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::media::decode::VideoInfo;
 use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
 use crate::media::{FrameSink, Hwaccel, picture};
 use crate::output::{Existing, Output};
-use crate::pipeline::worker::Worker;
+use crate::pipeline::worker::{Closed, Worker};
 use crate::scale::Scaler;
 
 /// Paintings that wait for the encoder: evens out its bursts; more would only hide that it is too
@@ -32,6 +32,8 @@ pub(super) struct Recording {
     begun: Option<Instant>,
     last: Option<Instant>,
     missed: Arc<AtomicU64>,
+    /// Whether the command line asks for it: its failure is the run's, and it may not be empty.
+    pub owed: bool,
 }
 
 enum Message {
@@ -123,6 +125,7 @@ impl Recording {
             begun: None,
             last: None,
             missed,
+            owed: false,
         })
     }
 
@@ -171,10 +174,9 @@ impl Recording {
         self.worker.has_failed()
     }
 
-    /// How long it runs, from the first painting on.
-    pub fn duration(&self, now: Instant) -> Duration {
-        self.begun
-            .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun))
+    /// How long it runs, from the first painting on; `None` before that.
+    pub fn duration(&self, now: Instant) -> Option<Duration> {
+        self.begun.map(|begun| now.saturating_duration_since(begun))
     }
 
     /// Completes the file in the background; the last frame lasts until `now`.
@@ -187,24 +189,32 @@ impl Recording {
         self.worker.send(Message::End(end));
         Ended {
             place: self.place,
-            worker: self.worker,
+            worker: self.worker.close(),
+            owed: self.owed,
         }
     }
 }
 
 /// A recording whose file is being completed.
 pub(super) struct Ended {
-    /// Where it goes.
-    pub place: PathBuf,
-    worker: Worker<Message>,
+    place: PathBuf,
+    worker: Closed,
+    /// Whether the command line asks for it.
+    pub owed: bool,
 }
 
 impl Ended {
-    /// Waits until the file is whole. Fails when it could not be written, or nothing was painted.
+    /// Whether the file is whole or could not be written: [`Ended::finish`] does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.worker.is_finished()
+    }
+
+    /// Waits until the file is whole. Fails when it could not be written, or nothing was painted
+    /// that the command line asks for.
     pub fn finish(self) -> Result<()> {
         self.worker.finish()?;
         ensure!(
-            self.place.is_file(),
+            !self.owed || self.place.is_file(),
             "no frame was painted, `{}` was not written",
             self.place.display()
         );

@@ -39,7 +39,7 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Settings {
     /// Ends after this many pictures.
     pub frames: Option<u64>,
-    /// Ends after this long.
+    /// Ends this long after the first picture, or after the start while none comes.
     pub duration: Option<Duration>,
     /// Longest short side of a painting.
     pub largest: u32,
@@ -73,6 +73,8 @@ pub(super) struct Outcome {
     pub figures: Figures,
     /// Whether Ctrl-C ended it.
     pub interrupted: bool,
+    /// Whether its time was over before the first picture came.
+    pub silent: bool,
 }
 
 impl Show {
@@ -105,21 +107,25 @@ impl Show {
 
     /// Shows until the user, a limit or `stop` ends it.
     pub fn run(&mut self, live: &Live, stop: &AtomicBool) -> Result<Outcome> {
-        let mut began = None;
+        let (start, mut began) = (Instant::now(), None);
         loop {
             let now = Instant::now();
-            let over = |began: &Option<Instant>| {
-                let elapsed = began.map_or(Duration::ZERO, |began| now - began);
-                self.settings.duration.is_some_and(|limit| elapsed >= limit)
-            };
+            // The first frame is waited for while it is painted, but not while it does not come.
+            let silent = began.is_none() && live.captured() == 0;
+            let since = if silent { Some(start) } else { began };
+            let elapsed = since.map_or(Duration::ZERO, |since| now - since);
+            let over = self.settings.duration.is_some_and(|limit| elapsed >= limit);
             let enough = self
                 .settings
                 .frames
                 .is_some_and(|n| lock(&self.count).count() >= n);
             let interrupted = stop.load(Ordering::Relaxed);
             let closed = self.window.as_ref().is_some_and(|w| !w.is_open());
-            if interrupted || enough || closed || over(&began) {
-                return Ok(self.outcome(live, interrupted));
+            if interrupted || enough || closed || over {
+                return Ok(Outcome {
+                    silent: silent && over,
+                    ..self.outcome(live, interrupted)
+                });
             }
             let fresh = match live.next(PATIENCE) {
                 Taken::Value(picture) => {
@@ -136,7 +142,12 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
-            if let Some(words) = self.files.troubles()? {
+            let troubles = self.files.troubles()?;
+            if self.window.is_none() && self.files.are_lost() {
+                return Ok(self.outcome(live, false)); // what failed is told at the end
+            }
+            for words in troubles {
+                remark!("{words}");
                 self.tell(words);
             }
             self.draw(live, &controls, fresh)?;
@@ -158,6 +169,7 @@ impl Show {
         Outcome {
             figures,
             interrupted,
+            silent: false,
         }
     }
 
