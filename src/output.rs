@@ -1,11 +1,11 @@
 //! Files that appear only when they are whole: written beside their place, then renamed.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempPath;
 
 /// What to do when a file of the output's name exists.
@@ -134,7 +134,8 @@ impl Output {
         write().with_context(|| format!("could not write `{}`", self.place.display()))
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name. Where another file took it in the meantime, this one gets the first
+    /// free of `name-1` to `name-99` and the error says so: it may be hours of work.
     pub fn finish(self) -> Result<()> {
         let Self {
             place,
@@ -146,9 +147,36 @@ impl Output {
             Existing::Overwrite => temporary.persist(&place),
             Existing::Keep => temporary.persist_noclobber(&place),
         };
-        done.map_err(|error| error.error)
-            .with_context(|| format!("could not write `{}`", place.display()))
+        let Err(error) = done else { return Ok(()) };
+        let name = place.display();
+        if existing == Existing::Keep && error.error.kind() == ErrorKind::AlreadyExists {
+            let kept = keep_beside(error.path, &place)?;
+            bail!(
+                "`{name}` exists by now: the whole file is `{}`",
+                kept.display()
+            );
+        }
+        Err(error.error).with_context(|| format!("could not write `{name}`"))
     }
+}
+
+/// Gives `temporary` the first free of the numbered names beside `place`, else leaves it its own.
+fn keep_beside(mut temporary: TempPath, place: &Path) -> Result<PathBuf> {
+    let stem = place.file_stem().unwrap_or_default();
+    for number in 1..100 {
+        let mut name = stem.to_os_string();
+        name.push(format!("-{number}"));
+        if let Some(extension) = place.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        let beside = place.with_file_name(name);
+        match temporary.persist_noclobber(&beside) {
+            Ok(()) => return Ok(beside),
+            Err(error) => temporary = error.path,
+        }
+    }
+    Ok(temporary.keep()?)
 }
 
 /// Writes a small file in one go, replacing what was there once the new one is whole.

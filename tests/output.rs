@@ -38,9 +38,7 @@ fn an_output_has_its_name_only_when_finished() {
 fn an_existing_file_is_replaced_only_when_asked_and_only_when_finished() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("out");
-    let late = Output::create(&place, Existing::Keep).unwrap();
     fs::write(&place, "old").unwrap();
-    assert!(late.finish().is_err(), "the file came in between");
     assert!(refusal(&place, Existing::Keep).ends_with("choose another name or add --overwrite"));
     let output = Output::create(&place, Existing::Overwrite).unwrap();
     output.fill(b"new").unwrap();
@@ -50,6 +48,33 @@ fn an_existing_file_is_replaced_only_when_asked_and_only_when_finished() {
     write_whole(&place, b"newer").unwrap();
     assert_eq!(fs::read(&place).unwrap(), b"newer");
     assert_eq!(names(folder.path()), ["out"]);
+}
+
+#[test]
+fn a_file_whose_name_was_taken_in_the_meantime_gets_a_free_one_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, beside) in [("a.mp4", ["a-1.mp4", "a-2.mp4"]), ("b", ["b-1", "b-2"])] {
+        let place = folder.path().join(name);
+        let late = beside.map(|_| Output::create(&place, Existing::Keep).unwrap());
+        fs::write(&place, "another").unwrap();
+        for (late, beside) in late.into_iter().zip(beside) {
+            late.fill(beside.as_bytes()).unwrap();
+            let told = format!("{:#}", late.finish().unwrap_err());
+            let beside = folder.path().join(beside);
+            let expected = format!(
+                "`{}` exists by now: the whole file is `{}`",
+                place.display(),
+                beside.display()
+            );
+            assert_eq!(told, expected);
+        }
+        for beside in beside {
+            let kept = fs::read(folder.path().join(beside)).unwrap();
+            assert_eq!(kept, beside.as_bytes());
+        }
+        assert_eq!(fs::read(&place).unwrap(), b"another");
+    }
+    assert_eq!(names(folder.path()).len(), 6);
 }
 
 #[test]

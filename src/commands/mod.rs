@@ -39,7 +39,8 @@ use crate::output;
 
 use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 
-/// Set by the first Ctrl-C; commands that take long look at it between two frames or steps.
+/// Set by the first Ctrl-C or other signal to end; commands that take long look at it between two
+/// frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The error of a command that Ctrl-C ended early; what it says is what was kept. Exit code 130.
@@ -61,12 +62,15 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Image(args) => args.inputs.len() > 1,
         _ => true,
     };
-    signals::listen(move || {
-        if STOP.swap(true, Ordering::SeqCst) || !keeps_something {
+    signals::listen(move |ctrl_c| {
+        let stopping = STOP.swap(true, Ordering::SeqCst);
+        if stopping && ctrl_c || !keeps_something {
             output::remove_unfinished();
             std::process::exit(130);
         }
-        remark!("stopping; Ctrl-C again gives up what is done");
+        if !stopping {
+            remark!("stopping; Ctrl-C again gives up what is done");
+        }
     })
     .context("could not listen for Ctrl-C")?;
     match command {

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-/// Calls `heard` in a thread of its own whenever the program is asked to end.
+/// Calls `heard` in a thread of its own whenever the program is asked to end, with whether Ctrl-C
+/// did: `timeout` and closing terminals ask twice, the program and then its group.
 #[cfg(unix)]
-pub(super) fn listen(mut heard: impl FnMut() + Send + 'static) -> Result<()> {
+pub(super) fn listen(mut heard: impl FnMut(bool) + Send + 'static) -> Result<()> {
     use std::sync::{Arc, atomic::AtomicBool};
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -19,7 +20,7 @@ pub(super) fn listen(mut heard: impl FnMut() + Send + 'static) -> Result<()> {
     let mut signals = Signals::new(wanted)?;
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || signals.forever().for_each(|_| heard()))?;
+        .spawn(move || signals.forever().for_each(|signal| heard(signal == SIGINT)))?;
     Ok(())
 }
 
@@ -34,6 +35,6 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Calls `heard` in a thread of its own at Ctrl-C.
 #[cfg(not(unix))]
-pub(super) fn listen(heard: impl FnMut() + Send + 'static) -> Result<()> {
-    Ok(ctrlc::set_handler(heard)?)
+pub(super) fn listen(mut heard: impl FnMut(bool) + Send + 'static) -> Result<()> {
+    Ok(ctrlc::set_handler(move || heard(true))?)
 }

@@ -74,31 +74,43 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let report = match report {
         Ok(report) => report,
         Err(error) if replaces || !encoder.has_frames() => return Err(error),
-        Err(error) => return Err(keep(encoder, place, error)),
+        Err(error) => return Err(keep(encoder.finish(Ending::Cut), place, error)),
     };
     for remark in decoder.remarks() {
         remark!("{}: {remark}", input.display());
     }
-    finish(encoder, &decoder, &report, place)
+    finish(encoder, &decoder, &report, place, replaces)
 }
 
-/// Keeps what was painted before a film broke off, as far as that is possible: it may be hours of work.
-fn keep(encoder: Encoder, place: &Path, error: anyhow::Error) -> anyhow::Error {
-    match encoder.finish(Ending::Cut) {
+/// Adds to the error that a film broke off with what was kept of it: it may be hours of work.
+fn keep(kept: Result<()>, place: &Path, error: anyhow::Error) -> anyhow::Error {
+    match kept {
         Ok(()) => error.context(format!("`{}` holds the film up to here", place.display())),
         Err(_) => error, // most likely for the same reason
     }
 }
 
-/// Completes the file and says what it holds.
-fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) -> Result<()> {
+/// Completes the file and says what it holds. One that cannot be completed is kept as it is, unless
+/// it `replaces` another.
+fn finish(
+    mut encoder: Encoder,
+    decoder: &Decoder,
+    report: &Report,
+    place: &Path,
+    replaces: bool,
+) -> Result<()> {
     if report.frames == 0 {
         return Err(Interrupted("no frame was painted, nothing is kept".into()).into());
     }
-    encoder.finish(match report.stopped {
+    let completed = encoder.complete(match report.stopped {
         true => Ending::Cut,
         false => Ending::Whole(decoder.end()),
-    })?;
+    });
+    match completed {
+        Ok(()) => encoder.close()?,
+        Err(error) if replaces => return Err(error),
+        Err(error) => return Err(keep(encoder.close(), place, error)),
+    }
     let (name, frames) = (place.display(), report.frames);
     if report.stopped {
         let (num, den) = decoder.info().frame_rate;
@@ -192,7 +204,11 @@ mod tests {
             encoder.write(&frame)?;
         }
         assert!(encoder.has_frames() && !place.exists());
-        let error = keep(encoder, &place, anyhow::anyhow!("the card fell out"));
+        let error = keep(
+            encoder.finish(Ending::Cut),
+            &place,
+            anyhow::anyhow!("the card fell out"),
+        );
         let words = format!("{error:#}");
         assert!(
             words.ends_with("holds the film up to here: the card fell out"),

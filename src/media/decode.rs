@@ -162,7 +162,7 @@ impl Decoder {
             lost,
         };
         ensure!(
-            this.decode(),
+            this.decode()?,
             "could not decode a single frame of `{name}`: the file is damaged or cut off"
         );
         this.waiting = true;
@@ -250,18 +250,24 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decodes the next frame into `self.decoded`; `false` at the end.
-    fn decode(&mut self) -> bool {
+    /// Decodes the next frame into `self.decoded`; `false` at the end. Fails when the file could
+    /// not be read on; every frame before that is decoded first.
+    fn decode(&mut self) -> Result<bool> {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
             if let Some(frame) = self.deinterlacer.next() {
                 self.decoded = frame;
-                return true;
+                return Ok(true);
             }
             match self.receive() {
-                Ok(Received::Frame) => return true,
+                Ok(Received::Frame) => return Ok(true),
                 Ok(Received::Nothing) => {}
-                Ok(Received::End) => return false,
+                Ok(Received::End) => {
+                    self.packets.ensure_read().with_context(|| {
+                        format!("could not read `{}` to its end", self.path.display())
+                    })?;
+                    return Ok(false);
+                }
                 Err(error) if self.hwaccel == Hwaccel::Cuda => {
                     return self.go_on_on_the_cpu(format!("{error:#}"));
                 }
@@ -271,7 +277,7 @@ impl Decoder {
                 }
             }
         }
-        false
+        Ok(false)
     }
 
     /// Takes what the decoder has ready, or feeds it. Fails for a damaged packet, and for a frame of the
@@ -309,30 +315,31 @@ impl Decoder {
 
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
     /// it would have been without the GPU. `false` when no frame is left.
-    fn go_on_on_the_cpu(&mut self, reason: String) -> bool {
-        let Ok(mut again) = Self::open(&self.path, self.short_side) else {
-            self.damaged += 1;
-            return false;
-        };
+    fn go_on_on_the_cpu(&mut self, reason: String) -> Result<bool> {
+        let mut again = Self::open(&self.path, self.short_side)?;
         again.left_to_the_cpu = (self.frames > 0).then_some((self.frames, reason));
-        let more = (0..self.frames).all(|_| again.advance()) && again.next();
+        let mut more = true;
+        for _ in 0..self.frames {
+            more = more && again.advance()?;
+        }
+        more = more && again.next()?;
         *self = again;
-        more
+        Ok(more)
     }
 
     /// Goes to the next frame, which may be waiting; `false` at the end.
-    fn next(&mut self) -> bool {
-        std::mem::take(&mut self.waiting) || self.decode()
+    fn next(&mut self) -> Result<bool> {
+        Ok(std::mem::take(&mut self.waiting) || self.decode()?)
     }
 
     /// Goes to the next frame and counts it as read.
-    fn advance(&mut self) -> bool {
-        if !self.next() {
-            return false;
+    fn advance(&mut self) -> Result<bool> {
+        if !self.next()? {
+            return Ok(false);
         }
         self.last_pts = Some(self.pts());
         self.frames += 1;
-        true
+        Ok(true)
     }
 
     /// Hands the decoder one packet, or the news that there is none. Fails when it was damaged.
@@ -357,7 +364,7 @@ impl Decoder {
 impl FrameSource for Decoder {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         let index = self.frames;
-        if !self.advance() {
+        if !self.advance()? {
             return Ok(false);
         }
         let decoded = &self.decoded;

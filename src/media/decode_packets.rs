@@ -5,6 +5,38 @@ use ffmpeg_next as av;
 use super::decode_clock::Clock;
 use super::ffmpeg::is_discarded;
 
+/// What reading on in a file comes to.
+pub(super) enum Reading {
+    /// A packet of any stream.
+    Packet(av::Packet),
+    /// Damage; what follows it may be whole.
+    Damaged,
+    /// The end, or what a demuxer says where a file is cut off.
+    End(av::Error),
+    /// The system could not read on.
+    Failed(av::Error),
+}
+
+/// Reads the next packet of `input`.
+pub(super) fn read_on(input: &mut av::format::context::Input) -> Reading {
+    let mut packet = av::Packet::empty();
+    let read = packet.read(input);
+    if read.is_ok() && !packet.is_corrupt() {
+        return Reading::Packet(packet);
+    }
+    // Demuxers make damage or the end of a file of what the system could not read, and an I/O error
+    // of a file that is cut off (RealMedia): only the reader below them tells these apart.
+    // SAFETY: the context and its reader, where it has one, are live for the borrow; the field is a
+    // plain integer.
+    let code = unsafe { (*input.as_ptr()).pb.as_ref() }.map_or(0, |reader| reader.error);
+    match read {
+        _ if code < 0 => Reading::Failed(av::Error::from(code)),
+        Ok(()) => Reading::Packet(packet),
+        Err(av::Error::InvalidData) => Reading::Damaged,
+        Err(error) => Reading::End(error),
+    }
+}
+
 /// Reads the packets of one stream.
 pub(super) struct Packets {
     input: av::format::context::Input,
@@ -17,7 +49,10 @@ pub(super) struct Packets {
     read: u64,
     end: i64,
     drained: bool,
+    /// Why reading ended, where neither the end of the file nor the system is the reason.
     failure: Option<av::Error>,
+    /// What the system said when it could not read on.
+    unread: Option<av::Error>,
 }
 
 impl Packets {
@@ -36,15 +71,16 @@ impl Packets {
             end: 0,
             drained: false,
             failure: None,
+            unread: None,
         }
     }
 
-    /// The next packet; `None` at the end. Fails for a damaged one.
+    /// The next packet; `None` at the end, and where the system cannot read on, as
+    /// [`Packets::ensure_read`] tells. Fails for a damaged one.
     pub fn next(&mut self) -> Result<Option<av::Packet>, av::Error> {
         loop {
-            let mut packet = av::Packet::empty();
-            match packet.read(&mut self.input) {
-                Ok(()) => {
+            match read_on(&mut self.input) {
+                Reading::Packet(mut packet) => {
                     self.clock.mend(&mut packet);
                     if packet.stream() != self.stream {
                         continue;
@@ -55,14 +91,23 @@ impl Packets {
                     }
                     return Ok(Some(packet));
                 }
-                Err(error @ av::Error::InvalidData) => return Err(error),
-                Err(error) => {
+                Reading::Damaged => return Err(av::Error::InvalidData),
+                Reading::End(error) => {
                     self.failure = (error != av::Error::Eof).then_some(error);
                     self.drained = true;
                     return Ok(None);
                 }
+                Reading::Failed(error) => {
+                    self.unread = Some(error);
+                    return Ok(None);
+                }
             }
         }
+    }
+
+    /// Fails when the system could not read on.
+    pub fn ensure_read(&self) -> Result<(), av::Error> {
+        self.unread.map_or(Ok(()), Err)
     }
 
     /// When what was read ends, in ticks.

@@ -196,6 +196,12 @@ impl Encoder {
 
     /// Writes what is still held back and gives the file its name.
     pub fn finish(mut self, ending: Ending) -> Result<()> {
+        self.complete(ending)?;
+        self.close()
+    }
+
+    /// Writes what is still held back. Where that fails, [`Encoder::close`] may save the rest.
+    pub fn complete(&mut self, ending: Ending) -> Result<()> {
         let failed = || format!("could not write `{}`", self.place.display());
         let end = match ending {
             Ending::Whole(end) => Some(end),
@@ -211,9 +217,16 @@ impl Encoder {
             } else {
                 i64::MAX
             };
-            copier.copy_until(limit, &mut self.muxer)?;
+            let copied = copier.copy_until(limit, &mut self.muxer);
             copier.finish(&mut self.muxer)?;
+            copied?;
         }
+        Ok(())
+    }
+
+    /// Ends the file and gives it its name.
+    pub fn close(mut self) -> Result<()> {
+        let failed = || format!("could not write `{}`", self.place.display());
         self.muxer.write_trailer().with_context(failed)?;
         drop(self.muxer);
         self.output.finish()

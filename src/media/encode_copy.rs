@@ -3,7 +3,7 @@
 //! Packets are copied as they are where the container can hold them. Sound and text subtitles that
 //! it cannot hold are encoded anew, cover pictures attached; anything else is left out with a remark.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ffmpeg_next as av;
@@ -18,6 +18,7 @@ use av::rescale;
 
 use super::decode_clock::Clock;
 use super::decode_input::{best_video, open_input, start_shift};
+use super::decode_packets::{Reading, read_on};
 use super::encode::{Container, can_hold, microseconds};
 use super::encode_audio::AudioTranscoder;
 use super::encode_subtitle::SubtitleTranscoder;
@@ -63,6 +64,7 @@ enum Route {
 
 /// Carries the other streams of a source over.
 pub(super) struct Copier {
+    source: PathBuf,
     input: Input,
     clock: Clock,
     routes: Vec<Route>,
@@ -113,6 +115,7 @@ impl Copier {
         }
         let bases = input.streams().map(|s| s.time_base()).collect();
         Ok(Self {
+            source: source.to_path_buf(),
             clock: Clock::new(&input),
             input,
             routes,
@@ -136,9 +139,10 @@ impl Copier {
         }
     }
 
-    /// Copies what comes before `limit`, in microseconds from the start.
+    /// Copies what comes before `limit`, in microseconds from the start. Fails once where the
+    /// source cannot be read on, and takes that for its end from then on.
     pub fn copy_until(&mut self, limit: i64, muxer: &mut Output) -> Result<()> {
-        while let Some(packet) = self.next() {
+        while let Some(packet) = self.next()? {
             let base = self.bases[packet.stream()];
             let time = packet.dts().or(packet.pts());
             if time.is_some_and(|ticks| microseconds(ticks, base) - self.shift > limit) {
@@ -160,28 +164,32 @@ impl Copier {
         Ok(())
     }
 
-    /// The next packet that goes somewhere. Damaged ones are passed over; the decoder of the
-    /// video counts them.
-    fn next(&mut self) -> Option<av::Packet> {
+    /// The next packet that goes somewhere. Damaged ones are passed over, and files that are cut
+    /// off end; the decoder of the video tells of both.
+    fn next(&mut self) -> Result<Option<av::Packet>> {
         if let Some(packet) = self.waiting.take() {
-            return Some(packet);
+            return Ok(Some(packet));
         }
         while !self.ended {
-            let mut packet = av::Packet::empty();
-            match packet.read(&mut self.input) {
-                Ok(()) => {
+            match read_on(&mut self.input) {
+                Reading::Packet(mut packet) => {
                     self.clock.mend(&mut packet);
                     let route = self.routes.get(packet.stream());
                     let wanted = !matches!(route, None | Some(Route::Skip | Route::Attached));
                     if wanted && packet.size() > 0 {
-                        return Some(packet);
+                        return Ok(Some(packet));
                     }
                 }
-                Err(av::Error::InvalidData) => {}
-                Err(_) => self.ended = true,
+                Reading::Damaged => {}
+                Reading::End(_) => self.ended = true,
+                Reading::Failed(error) => {
+                    self.ended = true;
+                    let source = self.source.display();
+                    return Err(error).context(format!("could not read `{source}` to its end"));
+                }
             }
         }
-        None
+        Ok(None)
     }
 
     fn write(&mut self, mut packet: av::Packet, muxer: &mut Output) -> Result<()> {

@@ -26,9 +26,18 @@ pub fn ensure_whole(path: &Path) -> Result<()> {
     ensure!(
         promised <= length,
         "`{name}` is cut off after {length} of {promised} bytes: get the whole file, or save what is \
-         left of it first: ffmpeg -i {name} -c copy rest.mkv"
+         left of it first: ffmpeg -i {} -c copy rest.mkv",
+        quoted(&name.to_string())
     );
     Ok(())
+}
+
+/// `name` as a shell takes it for one word.
+fn quoted(name: &str) -> String {
+    match cfg!(windows) {
+        true => format!("\"{name}\""), // no name there holds a quotation mark
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
 }
 
 /// The length that a file of `length` bytes should have; `None` where it does not tell.
@@ -150,6 +159,18 @@ mod tests {
             None
         );
         assert_eq!(promised(&begin(&[0])), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_takes_a_quoted_name_for_one_word() {
+        for name in ["film.mp4", "my film.mp4", "it's $HOME \"`*.mp4", "''"] {
+            let script = format!("printf %s {}", quoted(name));
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output();
+            assert_eq!(output.expect("a shell").stdout, name.as_bytes(), "{script}");
+        }
     }
 
     #[test]

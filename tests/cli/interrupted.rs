@@ -1,50 +1,89 @@
 //! Films that are given up, and films whose terminal closes.
 #![cfg(all(target_os = "linux", feature = "video"))]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command};
 
 use super::{listing, playground};
+
+/// A film that takes a second a frame, in the making, and what the program says.
+struct SlowFilm {
+    folder: tempfile::TempDir,
+    child: Child,
+    said: BufReader<ChildStderr>,
+}
+
+impl SlowFilm {
+    fn begin() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let network = repaint::network::Network::new([32, 64, 128]);
+        let model = repaint::model::Model::random(network, 1).expect("a model");
+        let place = folder.path().join("slow.safetensors");
+        model
+            .write(&place, repaint::model::Precision::F16)
+            .expect("written");
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_repaint"))
+            .args(["video", clip, "a.mp4", "--model", "slow.safetensors"])
+            .args(["--size", "720", "--device", "cpu"])
+            .current_dir(folder.path())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let said = BufReader::new(child.stderr.take().expect("a pipe"));
+        Self {
+            folder,
+            child,
+            said,
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args([signal, &id]).status();
+        assert!(killed.expect("kill starts").success());
+    }
+
+    /// Waits for a line that holds `words`.
+    fn hear(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            let read = self.said.read_line(&mut line).expect("words");
+            assert!(read > 0, "it ends without `{words}`");
+        }
+    }
+}
 
 /// The first Ctrl-C says that a second one gives up what is done; that leaves nothing behind.
 #[test]
 fn who_gives_up_twice_leaves_nothing_behind() {
-    use std::io::BufRead;
-
-    let folder = tempfile::tempdir().expect("a folder");
-    let network = repaint::network::Network::new([32, 64, 128]); // a second a frame
-    let model = repaint::model::Model::random(network, 1).expect("a model");
-    let place = folder.path().join("slow.safetensors");
-    model
-        .write(&place, repaint::model::Precision::F16)
-        .expect("written");
-    let before = listing(folder.path());
-    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_repaint"))
-        .args(["video", clip, "a.mp4", "--model", "slow.safetensors"])
-        .args(["--size", "720", "--device", "cpu"])
-        .current_dir(folder.path())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let id = child.id().to_string();
-    let interrupt = || {
-        let killed = Command::new("kill").args(["-INT", &id]).status();
-        assert!(killed.expect("kill starts").success());
-    };
+    let mut film = SlowFilm::begin();
     let begun =
         |files: Vec<(_, Vec<u8>)>| files.iter().filter(|file| !file.1.is_empty()).count() > 1;
-    while !begun(listing(folder.path())) {
+    while !begun(listing(film.folder.path())) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    interrupt();
-    let mut said = String::new();
-    let stderr = child.stderr.take().expect("a pipe");
-    let mut stderr = std::io::BufReader::new(stderr);
-    stderr.read_line(&mut said).expect("words");
-    assert!(said.contains("Ctrl-C again"), "{said}");
-    interrupt();
-    assert_eq!(child.wait().expect("an end").code(), Some(130));
-    assert_eq!(listing(folder.path()), before);
+    film.signal("-INT");
+    film.hear("Ctrl-C again");
+    film.signal("-INT");
+    assert_eq!(film.child.wait().expect("an end").code(), Some(130));
+    let left = listing(film.folder.path());
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].0, "slow.safetensors");
+}
+
+/// As `timeout` and closing terminals ask.
+#[test]
+fn who_is_asked_to_end_twice_keeps_the_film() {
+    let mut film = SlowFilm::begin();
+    film.hear("fps"); // a frame is painted
+    film.signal("-TERM");
+    film.hear("stopping");
+    film.signal("-TERM");
+    film.hear("`a.mp4` holds");
+    assert_eq!(film.child.wait().expect("an end").code(), Some(130));
+    assert!(film.folder.path().join("a.mp4").exists());
 }
 
 /// As `nohup` has it.
