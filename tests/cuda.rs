@@ -179,6 +179,16 @@ fn a_plain_frame_stays_plain() {
         input.pixels.fill(value);
         assert_paints_like_the_cpu("plain", &model, None, &input);
     }
+    // Steps of two pixels see nothing of these.
+    let model = Model::find("starry_night").unwrap();
+    let patterns: [fn(usize, usize) -> usize; 2] = [|x, _| x % 2 * 4, |x, y| (x + y) % 2];
+    for (name, pattern) in ["stripes", "checkerboard"].iter().zip(patterns) {
+        let mut input = Frame::new(96, 64);
+        for (i, pixel) in input.pixels.chunks_exact_mut(3).enumerate() {
+            pixel.fill(100 + pattern(i % 96, i / 96) as u8);
+        }
+        assert_paints_like_the_cpu(name, &model, None, &input);
+    }
 }
 
 #[test]
