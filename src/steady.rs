@@ -151,16 +151,15 @@ impl Watcher {
         let tolerance = (self.amount * TOLERANCE).round() as u8;
         let (hold, tracker) = (&mut self.hold, &mut self.tracker);
         let (held, motion) = (&mut seen.held, &mut seen.motion);
-        let mut hold_noise = || {
+        let mut quieten = |hold: &mut NoiseHold| {
             hold.take(frame, tolerance, held);
             detail::noise(held)
         };
-        let (mut noise, follows) = rayon::join(&mut hold_noise, || tracker.advance(frame, motion));
+        let (mut noise, follows) = rayon::join(|| quieten(hold), || tracker.advance(frame, motion));
         if !follows {
             // Nothing of the scene before stays where both are alike by chance.
             hold.reset();
-            hold.take(frame, tolerance, held);
-            noise = detail::noise(held);
+            noise = quieten(hold);
         }
         seen.follows = follows;
         seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
