@@ -107,11 +107,12 @@ impl Plan {
             let backwards = index % 2 == 1;
             kernels::run(level, &step.job, &memory, team, backwards);
             if let Some(norm) = &step.norm {
+                let (earlier, later) = self.errors.split_at_mut(index);
                 norm.merge(
                     &weights.layers[index],
                     step.job.units(),
                     self.arena.values_mut(),
-                    self.errors.split_at_mut(index),
+                    (earlier.last().map_or(&[], Vec::as_slice), &mut later[0]),
                 );
             }
             done(index);
@@ -120,32 +121,32 @@ impl Plan {
 }
 
 impl Norm {
-    /// `errors`: of the layers before, to be read, and from this one on.
+    /// `before` is what rounding gave the channels of the layer before, `errors` becomes this one's.
     fn merge(
         &self,
         layer: &Packed,
         units: usize,
         arena: &mut [f32],
-        (earlier, errors): (&mut [Vec<f64>], &mut [Vec<f64>]),
+        (before, errors): (&[f64], &mut [f64]),
     ) {
         // The scales and shifts lie before the table.
-        let (before, table) = arena.split_at_mut(self.partials.at);
+        let (values, table) = arena.split_at_mut(self.partials.at);
         let partials = Partials {
             at: 0,
             ..self.partials
         };
         let (scales, shifts) =
-            before[self.place..][..2 * self.channels].split_at_mut(self.channels);
+            values[self.place..][..2 * self.channels].split_at_mut(self.channels);
         partials.merge(table, units, layer.norm.len(), |c, mean, variance| {
             let norm = layer.norm[c];
-            let noise = layer.noise(c, earlier.last().map_or(&[], Vec::as_slice));
+            let noise = layer.noise(c, before);
             let scale = match variance > noise {
                 true => f64::from(norm.scale) / (variance + f64::from(NORM_EPSILON)).sqrt(),
                 false => 0.0,
             };
             scales[c] = scale as f32;
             shifts[c] = (f64::from(norm.shift) - mean * scale) as f32;
-            errors[0][c] = noise * scale * scale;
+            errors[c] = noise * scale * scale;
         });
     }
 }
