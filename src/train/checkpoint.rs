@@ -28,7 +28,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of these settings, this painting, the photos by their names, and the file of VGG19's weights.
+    /// Of these settings, this painting, the photos by their names, and the file of VGG19's weights,
+    /// which has to be readable.
     pub fn new(
         settings: &Settings,
         painting: &Frame,
@@ -43,7 +44,7 @@ impl Origin {
         }
         Ok(Self {
             settings: settings.clone(),
-            painting: hexadecimal(Sha256::digest(&painting.pixels)),
+            painting: digest(&painting.pixels),
             photos: hexadecimal(names.finalize()),
             vgg19: digest_of(vgg19)?,
         })
@@ -139,7 +140,12 @@ pub fn values(tensor: &Tensor) -> Result<tensors::Tensor> {
 pub fn digest_of(place: &Path) -> Result<String> {
     let bytes =
         std::fs::read(place).with_context(|| format!("could not read `{}`", place.display()))?;
-    Ok(hexadecimal(Sha256::digest(bytes)))
+    Ok(digest(&bytes))
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    hexadecimal(Sha256::digest(bytes))
 }
 
 fn hexadecimal(hash: impl AsRef<[u8]>) -> String {

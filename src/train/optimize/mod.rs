@@ -23,7 +23,7 @@ use candle_core::Tensor;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::checkpoint::digest_of;
+use super::checkpoint::{digest, digest_of};
 use super::to_tensor;
 use super::vgg::Vgg19;
 use crate::backend::{Device, candle};
@@ -244,7 +244,7 @@ impl Scene {
         let content = self.content.iter().map(|frame| (frame, 1.0));
         let styles = self.styles.iter().map(|(frame, weight)| (frame, *weight));
         let sums = content.chain(styles).map(|(frame, weight)| {
-            let (sum, width) = (state::digest(&frame.pixels), frame.width);
+            let (sum, width) = (digest(&frame.pixels), frame.width);
             format!("{sum} {width} {weight}")
         });
         sums.collect::<Vec<_>>().join(", ")

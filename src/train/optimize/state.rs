@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 
 use super::descent::State;
 use crate::tensors::{self, Precision};
@@ -76,10 +75,4 @@ impl Saved {
             state: (texts.collect::<BTreeMap<_, _>>(), file.read()?),
         })
     }
-}
-
-/// SHA-256 in hexadecimal digits.
-pub fn digest(bytes: &[u8]) -> String {
-    let sum = Sha256::digest(bytes);
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
