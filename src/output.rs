@@ -29,6 +29,15 @@ pub fn remove_unfinished() {
     }
 }
 
+/// How a disk is divided, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Length of the file in the making.
+    pub written: u64,
+    /// What the disk still takes.
+    pub free: u64,
+}
+
 /// An entry of [`UNFINISHED`].
 struct Entry(PathBuf);
 
@@ -122,6 +131,14 @@ impl Output {
     /// The hidden file's path, to write to.
     pub fn path(&self) -> &Path {
         &self.temporary
+    }
+
+    /// What the file takes of its disk, and what is left of it.
+    pub fn room(&self) -> std::io::Result<Room> {
+        Ok(Room {
+            written: std::fs::metadata(self.path())?.len(),
+            free: fs4::available_space(self.path())?,
+        })
     }
 
     /// Writes the whole content at once, down to the disk.

@@ -62,7 +62,7 @@ impl Report {
 /// is to be known of a frame before it is painted; `paint` fills its last argument from these two, and
 /// is told of the next frame, too, where that was watched already.
 /// `stop` ends the run: frames already painted still reach the sink. `progress` hears, after each
-/// frame, how many the sink has taken.
+/// frame, how many the sink has taken, and may look at it.
 ///
 /// Fails with the error of the stage that failed first along the path; a panic becomes an error
 /// that names its stage.
@@ -72,7 +72,7 @@ pub fn run<S, T, P, K>(
     paint: P,
     sink: &mut K,
     stop: &AtomicBool,
-    progress: impl FnMut(u64) + Send,
+    progress: impl FnMut(u64, &K) + Send,
 ) -> Result<Report>
 where
     S: FrameSource + Send,
@@ -213,17 +213,17 @@ fn paint_frames<T>(
     Ok(stage)
 }
 
-fn encode(
-    sink: &mut impl FrameSink,
+fn encode<K: FrameSink>(
+    sink: &mut K,
     to_encode: &Receiver<Frame>,
     used: &Sender<Frame>,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64, &K),
 ) -> Result<Stage> {
     let mut stage = Stage::default();
     for frame in to_encode {
         stage.timed(|| sink.write(&frame))?;
         stage.frames += 1;
-        progress(stage.frames);
+        progress(stage.frames, sink);
         let _ = used.try_send(frame); // as in `run`
     }
     Ok(stage)

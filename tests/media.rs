@@ -228,7 +228,7 @@ fn stopping_in_the_middle_leaves_a_playable_file() -> Result<()> {
         copy,
         &mut encoder,
         &stop,
-        |frames| {
+        |frames, _| {
             stop.store(frames >= 100, Ordering::Relaxed);
         },
     )?;

@@ -352,7 +352,7 @@ fn other_encoders_work_by_name() -> Result<()> {
             clips::copy,
             &mut encoder,
             &stop,
-            |_| {},
+            |_, _| {},
         )?;
         encoder.finish(Ending::Whole(decoder.end()))?;
         let found = frames(&output)?;

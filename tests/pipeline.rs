@@ -82,7 +82,14 @@ fn run(
     paint: impl FnMut(&Frame, &u64, Option<&u64>, &mut Frame) -> Result<()> + Send,
     sink: &mut Sink,
 ) -> Result<Report> {
-    pipeline::run(source, watch, paint, sink, &AtomicBool::new(false), |_| {})
+    pipeline::run(
+        source,
+        watch,
+        paint,
+        sink,
+        &AtomicBool::new(false),
+        |_, _| {},
+    )
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn every_frame_arrives_painted_and_in_order() -> Result<()> {
     let (mut source, mut sink) = (source(100), Sink::default());
     let mut heard = Vec::new();
     let stop = AtomicBool::new(false);
-    let report = pipeline::run(&mut source, watch, invert, &mut sink, &stop, |n| {
+    let report = pipeline::run(&mut source, watch, invert, &mut sink, &stop, |n, _| {
         heard.push(n)
     })?;
     let expected: Vec<_> = (0..100)
@@ -152,7 +159,7 @@ fn a_frame_is_watched_while_the_one_before_is_painted() -> Result<()> {
         slow_paint,
         &mut sink,
         &stop,
-        |_| {},
+        |_, _| {},
     )?;
     assert!(report.watching >= Duration::from_millis(300), "{report:?}");
     let one_after_the_other = report.watching + report.painting;
@@ -233,7 +240,7 @@ fn a_panic_becomes_an_error_that_names_the_stage() {
 fn stopping_keeps_what_was_painted() -> Result<()> {
     let stop = AtomicBool::new(false);
     let (mut source, mut sink) = (source(u64::MAX), Sink::default());
-    let report = pipeline::run(&mut source, watch, invert, &mut sink, &stop, |frames| {
+    let report = pipeline::run(&mut source, watch, invert, &mut sink, &stop, |frames, _| {
         if frames == 30 {
             stop.store(true, Ordering::Relaxed);
         }

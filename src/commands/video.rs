@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use super::checks::hwaccel;
 use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
@@ -21,6 +21,9 @@ use crate::steady::Watcher;
 
 /// Time between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Frames whose sizes tell that of the film: each so many it is looked whether the disk takes it.
+const FRAMES_TO_TELL: u64 = 100;
 
 /// Paints a video file. Once `stop` is set it ends early, keeps what was painted and returns
 /// [`Interrupted`].
@@ -68,26 +71,18 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         |frame, seen, next, painting| painter.paint_seen(frame, seen, next, painting),
         &mut encoder,
         stop,
-        |frames| progress.show(frames),
+        |frames, encoder| progress.show(frames, encoder),
     );
     progress.bar.finish_and_clear();
     let report = match report {
         Ok(report) => report,
-        Err(error) if replaces || !encoder.has_frames() => return Err(error),
-        Err(error) => return Err(keep(encoder.finish(Ending::Cut), place, error)),
+        Err(error) if replaces => return Err(error),
+        Err(error) => return Err(encoder.keep(error)),
     };
     for remark in decoder.remarks() {
         remark!("{}: {remark}", input.display());
     }
     finish(encoder, &decoder, &report, place, replaces)
-}
-
-/// Adds to the error that a film broke off with what was kept of it: it may be hours of work.
-fn keep(kept: Result<()>, place: &Path, error: anyhow::Error) -> anyhow::Error {
-    match kept {
-        Ok(()) => error.context(format!("`{}` holds the film up to here", place.display())),
-        Err(_) => error, // most likely for the same reason
-    }
 }
 
 /// Completes the file and says what it holds. One that cannot be completed is kept as it is, unless
@@ -109,7 +104,7 @@ fn finish(
     match completed {
         Ok(()) => encoder.close()?,
         Err(error) if replaces => return Err(error),
-        Err(error) => return Err(keep(encoder.close(), place, error)),
+        Err(error) => return Err(encoder.keep(error)),
     }
     let (name, frames) = (place.display(), report.frames);
     if report.stopped {
@@ -137,6 +132,7 @@ struct Progress {
     total: Option<u64>,
     start: Instant,
     last_line: Instant,
+    is_tight: bool,
 }
 
 impl Progress {
@@ -163,11 +159,15 @@ impl Progress {
             total: info.frames,
             start: Instant::now(),
             last_line: Instant::now(),
+            is_tight: false,
         }
     }
 
-    fn show(&mut self, frames: u64) {
+    fn show(&mut self, frames: u64, encoder: &Encoder) {
         self.bar.set_position(frames);
+        if frames.is_multiple_of(FRAMES_TO_TELL) && !self.is_tight {
+            self.foresee_full_disk(encoder);
+        }
         if !self.lines || self.last_line.elapsed() < LINE_EVERY {
             return;
         }
@@ -179,6 +179,24 @@ impl Progress {
                 remark!("{frames}/{total} frames, {fps:.1} fps, {left:.0} s left");
             }
             None => remark!("{frames} frames, {fps:.1} fps"),
+        }
+    }
+
+    /// Says in time, once, that the disk will not take the whole film.
+    fn foresee_full_disk(&mut self, encoder: &Encoder) {
+        let (Some(total), Some(room)) = (self.total, encoder.room()) else {
+            return;
+        };
+        let whole = room.written as f64 * total as f64 / encoder.frames_written().max(1) as f64;
+        let fits = room.written + room.free;
+        self.is_tight = whole > fits as f64;
+        if self.is_tight {
+            let (whole, fits) = (DecimalBytes(whole as u64), DecimalBytes(fits));
+            self.bar.suspend(|| {
+                remark!(
+                    "the film will take about {whole}, its disk has room for {fits}: make room"
+                );
+            });
         }
     }
 }
@@ -197,18 +215,13 @@ mod tests {
         let place = folder.path().join("a.mp4");
         let (info, settings) = (VideoInfo::new(64, 48, (25, 1)), EncodeSettings::default());
         let mut encoder = Encoder::create(&place, Existing::Keep, &info, &settings, None)?;
-        assert!(!encoder.has_frames());
         let mut frame = Frame::new(64, 48);
         for i in 0..5 {
             (frame.index, frame.pts) = (i, i as i64);
             encoder.write(&frame)?;
         }
-        assert!(encoder.has_frames() && !place.exists());
-        let error = keep(
-            encoder.finish(Ending::Cut),
-            &place,
-            anyhow::anyhow!("the card fell out"),
-        );
+        assert!(!place.exists());
+        let error = encoder.keep(anyhow::anyhow!("the card fell out"));
         let words = format!("{error:#}");
         assert!(
             words.ends_with("holds the film up to here: the card fell out"),

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use ffmpeg_next as av;
 
 use av::Rescale;
@@ -19,7 +19,18 @@ use super::encode_copy::Copier;
 use super::encode_video::VideoEncoder;
 use super::ffmpeg;
 use crate::frame::Frame;
-use crate::output::{Existing, Output};
+use crate::output::{Existing, Output, Room};
+
+/// Bytes that muxers hold back at most, with what any file ends with: a cluster of Matroska, mostly, which
+/// would else grow to 5 MB.
+const HELD_BACK: u64 = 2 << 20;
+const CLUSTER: &str = "1048576";
+
+/// What mp4 notes of a packet (size, times, place), all of it at the end of the file.
+const INDEX: u64 = 40;
+
+/// The frames still in the encoder may need as much more than those before them.
+const PENDING: u64 = 2;
 
 /// How the video is encoded.
 #[derive(Clone, Debug)]
@@ -151,7 +162,9 @@ impl Encoder {
         let mut options = av::Dictionary::new();
         // FLAC and Opus in mp4 count as experimental in FFmpeg before 6.
         options.set("strict", "experimental");
-        if matches!(container, Container::Mp4 | Container::Mov) {
+        if matches!(container, Container::Matroska | Container::WebM) {
+            options.set("cluster_size_limit", CLUSTER);
+        } else {
             // Tags of Apple's devices (place, camera) are only written as pairs of names and values.
             let apples = muxer
                 .metadata()
@@ -189,9 +202,33 @@ impl Encoder {
         self.video.name()
     }
 
-    /// Whether a frame was written.
-    pub fn has_frames(&self) -> bool {
-        self.video.has_frames()
+    /// What the file takes of its disk so far, and what is left; `None` where the disk does not tell.
+    pub fn room(&self) -> Option<Room> {
+        self.output.room().ok()
+    }
+
+    /// Frames in the file so far. Encoders hold up to 60 more.
+    pub fn frames_written(&self) -> u64 {
+        let stream = self.muxer.stream(self.video.stream());
+        stream.map_or(0, |stream| stream.frames().max(0) as u64)
+    }
+
+    /// Fails when the disk takes little more than the end of the file: one that is full leaves nothing
+    /// that plays of hours of work.
+    fn ensure_room(&self) -> Result<()> {
+        let Some(room) = self.room() else {
+            return Ok(());
+        };
+        let packets: i64 = self.muxer.streams().map(|stream| stream.frames()).sum();
+        let frame = room.written / self.frames_written().max(1);
+        let pending = self.video.pending() * frame * PENDING;
+        let end = HELD_BACK + pending + packets.max(0) as u64 * INDEX;
+        ensure!(
+            room.free >= end,
+            "its disk has {} MB left, which the end of the file takes: make room or choose another disk",
+            room.free >> 20
+        );
+        Ok(())
     }
 
     /// Writes what is still held back and gives the file its name.
@@ -200,7 +237,7 @@ impl Encoder {
         self.close()
     }
 
-    /// Writes what is still held back. Where that fails, [`Encoder::close`] may save the rest.
+    /// Writes what is still held back. Where that fails, [`Encoder::keep`] may save the rest.
     pub fn complete(&mut self, ending: Ending) -> Result<()> {
         let failed = || format!("could not write `{}`", self.place.display());
         let end = match ending {
@@ -224,6 +261,21 @@ impl Encoder {
         Ok(())
     }
 
+    /// Ends the file that `error` broke off, as far as that is possible, and gives it its name: it may be
+    /// hours of work. Returns the error, which tells of what was kept.
+    pub fn keep(mut self, error: Error) -> Error {
+        if !self.video.has_frames() {
+            return error;
+        }
+        // What fails now most likely does for the same reason.
+        let _ = self.complete(Ending::Cut);
+        let place = self.place.clone();
+        match self.close() {
+            Ok(()) => error.context(format!("`{}` holds the film up to here", place.display())),
+            Err(_) => error,
+        }
+    }
+
     /// Ends the file and gives it its name.
     pub fn close(mut self) -> Result<()> {
         let failed = || format!("could not write `{}`", self.place.display());
@@ -236,6 +288,7 @@ impl Encoder {
 impl FrameSink for Encoder {
     fn write(&mut self, frame: &Frame) -> Result<()> {
         let failed = || format!("could not write `{}`", self.place.display());
+        self.ensure_room().with_context(failed)?;
         let time = self
             .video
             .write(frame, &mut self.muxer)

@@ -201,6 +201,16 @@ impl VideoEncoder {
         Ok(())
     }
 
+    /// Its index in the muxer.
+    pub fn stream(&self) -> usize {
+        self.stream
+    }
+
+    /// Frames that came and are not written yet.
+    pub fn pending(&self) -> u64 {
+        self.durations.len() as u64 + u64::from(self.has_frames())
+    }
+
     /// Whether a frame came.
     pub fn has_frames(&self) -> bool {
         self.held_pts.is_some()

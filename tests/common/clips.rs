@@ -45,7 +45,7 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
         copy,
         &mut encoder,
         &stop,
-        |_| {},
+        |_, _| {},
     )?;
     let mut remarks = encoder.remarks().to_vec();
     remarks.extend(decoder.remarks());

@@ -95,19 +95,26 @@ impl Recording {
         let missed = Arc::new(AtomicU64::new(0));
         let too_soon = Arc::clone(&missed);
         let (mut scaler, mut scaled) = (Scaler::default(), Frame::default());
+        let mut write = move |encoder: &mut Encoder, frame: &mut Frame| {
+            if (frame.width, frame.height) == size {
+                return encoder.write(frame);
+            }
+            scaler.run(frame, size, false, &mut scaled)?;
+            encoder.write(&scaled)
+        };
         let worker = Worker::start("record", QUEUE, move |message: &mut Message| {
             match (message, encoder.as_mut()) {
-                (Message::Frame(frame, at), Some(encoder)) => {
+                (Message::Frame(frame, at), Some(into)) => {
                     let Some(tick) = grid.tick(*at) else {
                         too_soon.fetch_add(1, Ordering::Relaxed);
                         return Ok(());
                     };
                     frame.pts = tick;
-                    if (frame.width, frame.height) == size {
-                        return encoder.write(frame);
-                    }
-                    scaler.run(frame, size, false, &mut scaled)?;
-                    encoder.write(&scaled)
+                    let written = write(into, frame);
+                    written.map_err(|error| match encoder.take() {
+                        Some(encoder) => encoder.keep(error),
+                        None => error,
+                    })
                 }
                 (Message::End(at), Some(_)) => {
                     let end = grid.ticks(*at).round() as i64;
