@@ -10,7 +10,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
+use repaint::frame::Frame;
 use repaint::media::decode::Decoder;
+use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::{FrameSink, FrameSource};
+use repaint::output::Existing;
 
 #[test]
 fn odd_sizes_gain_one_repeated_line_where_the_codec_needs_it() -> Result<()> {
@@ -140,6 +144,112 @@ fn tagged_matrices_and_ranges_of_sources_are_honoured() -> Result<()> {
                 let tags = probe(&output, "v", "stream=color_range,color_space");
                 assert_eq!(tags, [format!("tv,{tag}")], "{what}");
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn encoders_of_rgb_keep_colours() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (input, output) = (folder.path().join("a.mkv"), folder.path().join("b.mkv"));
+    write(&input, (64, 64), (1, 25), &[0, 1, 2], 3, [200, 90, 40])?;
+    let settings = EncodeSettings {
+        codec: Some("libx264rgb".into()),
+        crf: 0,
+        ..EncodeSettings::default()
+    };
+    let mut decoder = Decoder::open(&input, None)?;
+    let info = decoder.info().clone();
+    let mut encoder = Encoder::create(&output, Existing::Keep, &info, &settings, Some(&input))?;
+    let mut frame = Frame::default();
+    while decoder.read(&mut frame)? {
+        encoder.write(&frame)?;
+    }
+    encoder.finish(Ending::Whole(decoder.end()))?;
+    let colour = mean_colour(&frames(&output)?[2]);
+    assert_near("libx264rgb", colour, [200, 90, 40], 3.0);
+    if has_ffmpeg() {
+        assert_eq!(probe(&output, "v", "stream=color_space"), ["gbr"]);
+    }
+    Ok(())
+}
+
+/// Colours of sRGB, and what becomes of them when they were shown as HDR of up to 1000 nits, white as 203:
+/// what is bright is a little darker, to leave room for what is brighter.
+const HDR: [([u8; 3], [u8; 3]); 6] = [
+    ([150, 40, 40], [149, 40, 40]),
+    ([40, 150, 60], [40, 150, 60]),
+    ([40, 60, 150], [40, 60, 150]),
+    ([120, 120, 120], [120, 120, 120]),
+    ([200, 200, 200], [195, 195, 195]),
+    ([255, 255, 255], [229, 229, 229]),
+];
+
+#[test]
+fn films_of_high_dynamic_range_become_those_of_standard_range() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (input, output) = (folder.path().join("a.mp4"), folder.path().join("b.mp4"));
+    let patches = HDR.map(|([r, g, b], _)| format!("color=0x{r:02x}{g:02x}{b:02x}:s=64x64:d=0.2"));
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let named: Vec<_> = patches
+        .iter()
+        .zip(names)
+        .map(|(p, n)| format!("{p},format=gbrp[{n}];"))
+        .collect();
+    let film = named.concat() + "[a][b][c][d][e][f]hstack=inputs=6";
+    let display =
+        "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(40000000,50)";
+    for (transfer, metadata, words) in [
+        ("arib-std-b67", "", "HDR (HLG, up to 1000 nits)"),
+        ("smpte2084", "", "HDR (PQ, up to 1000 nits)"),
+        (
+            "smpte2084",
+            ":max-cll=1000,400",
+            "HDR (PQ, up to 1000 nits)",
+        ),
+        (
+            "smpte2084",
+            &format!(":{display}"),
+            "HDR (PQ, up to 4000 nits)",
+        ),
+    ] {
+        let srgb = "setparams=colorspace=gbr:color_trc=iec61966-2-1:color_primaries=bt709";
+        let hdr = format!(
+            "{srgb},format=gbrpf32le,zscale=t=linear:npl=203,zscale=p=bt2020:agamma=0,\
+             zscale=t={transfer}:m=bt2020nc:r=tv:npl=203:agamma=0,format=yuv420p10le"
+        );
+        let tags = format!("colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc{metadata}");
+        make(
+            &format!(
+                "-filter_complex {film},{hdr} -c:v libx265 -x265-params log-level=none:crf=2:{tags}"
+            ),
+            &input,
+        );
+        let (_, remarks) = convert(&input, &output, None)?;
+        assert!(
+            remarks.iter().any(|remark| remark.contains(words)),
+            "{remarks:?}"
+        );
+        let tags = probe(
+            &output,
+            "v",
+            "stream=color_space,color_transfer,color_primaries",
+        );
+        assert_eq!(tags, ["bt709,bt709,bt709"]);
+        std::fs::remove_file(&output)?;
+        if words.contains("4000") {
+            continue; // more room for what is brighter
+        }
+        let mut frame = Frame::default();
+        Decoder::open(&input, None)?.read(&mut frame)?;
+        for (i, (_, expected)) in HDR.into_iter().enumerate() {
+            let found = &frame.pixels[(32 * frame.width + 64 * i + 32) * 3..][..3];
+            let found = [0, 1, 2].map(|c| f64::from(found[c]));
+            assert_near(&format!("{transfer}, patch {i}"), found, expected, 4.0);
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Video files in: every frame that FFmpeg can decode, upright, as RGB, with its time.
 //!
-//! Colours are converted by the matrix and range that the stream is tagged with. Alpha is ignored.
-//! Interlaced frames become progressive ones.
+//! Colours are converted by the matrix and range that the stream is tagged with, those of high dynamic range
+//! to standard range. Alpha is ignored. Interlaced frames become progressive ones.
 //! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
 //! the CPU goes on from the first frame that the GPU does not give.
 
@@ -19,9 +19,11 @@ use super::Hwaccel;
 use super::decode_convert::{Converter, scaled};
 use super::decode_deinterlace::Deinterlacer;
 use super::decode_input::{
-    DEFAULT_RATE, best_video, expected_frames, frame_rate, lost, lost_of, open_input, start_shift,
+    DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, lost, lost_of, open_input,
+    start_shift,
 };
 use super::decode_packets::Packets;
+use super::decode_tone::Tone;
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout};
 use super::ffmpeg_hwaccel::{Gpu, download};
@@ -75,6 +77,7 @@ pub struct Decoder {
     decoder: av::decoder::Video,
     info: VideoInfo,
     converter: Converter,
+    tone: Option<Tone>,
     /// The frame decoded last; `waiting` when nobody has read it yet.
     decoded: av::frame::Video,
     waiting: bool,
@@ -151,6 +154,7 @@ impl Decoder {
             decoder,
             info,
             converter: Converter::new(turn),
+            tone: None,
             decoded: av::frame::Video::empty(),
             waiting: false,
             deinterlacer,
@@ -201,6 +205,7 @@ impl Decoder {
         }
         remarks.extend(self.packets.remark(self.step()));
         remarks.extend(self.deinterlacer.remark());
+        remarks.extend(self.tone.as_ref().map(Tone::remark));
         if !self.lost.is_empty() {
             remarks.push(format!("not in the painting: {}", self.lost.join(", ")));
         }
@@ -247,6 +252,11 @@ impl Decoder {
             primaries: self.decoded.color_primaries(),
             transfer: self.decoded.color_transfer_characteristic(),
         };
+        let stream = self.packets.stream().context("the video stream is gone")?;
+        self.tone = Tone::new(&self.info.color, brightest(&stream, &self.decoded));
+        if self.tone.is_some() {
+            self.info.color = Color::BT709;
+        }
         Ok(())
     }
 
@@ -381,6 +391,9 @@ impl FrameSource for Decoder {
         };
         let size = (self.info.width, self.info.height);
         self.converter.run(pixels, from, size, frame)?;
+        if let Some(tone) = &self.tone {
+            tone.run(&mut frame.pixels);
+        }
         (frame.index, frame.pts) = (index, self.last_pts.unwrap_or(0));
         Ok(true)
     }

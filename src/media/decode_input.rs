@@ -81,6 +81,46 @@ pub(super) fn lost_of(frame: &av::frame::Video) -> impl Iterator<Item = &'static
     found.into_iter().flatten()
 }
 
+/// Brightest light of a film of high dynamic range in nits, as its stream or a decoded `frame` tells: that
+/// of its pictures, or of the screen that it was made on.
+pub(super) fn brightest(stream: &av::Stream, frame: &av::frame::Video) -> Option<f64> {
+    use av::codec::packet::side_data::Type as OfStream;
+    use av::frame::side_data::Type as OfFrame;
+
+    let told = |of_stream, of_frame, read: fn(&[u8]) -> Option<f64>| {
+        let mut of_stream = stream.side_data().filter(|data| data.kind() == of_stream);
+        let of_frame = frame.side_data(of_frame);
+        let found = of_frame.and_then(|data| read(data.data()));
+        found.or_else(|| of_stream.find_map(|data| read(data.data())))
+    };
+    let pictures = told(
+        OfStream::ContentLightLevel,
+        OfFrame::ContentLightLevel,
+        |data| word(data, 0).map(f64::from), // MaxCLL, the first of AVContentLightMetadata
+    );
+    let screen = told(
+        OfStream::MasteringDisplayMetadata,
+        OfFrame::MasteringDisplayMetadata,
+        |data| {
+            // In AVMasteringDisplayMetadata it comes after nine fractions, for three primaries, white and the
+            // darkest light; whether it is told, after whether the primaries are.
+            let [num, den, is_told] = [18, 19, 21].map(|at| word(data, at));
+            (is_told? != 0).then_some(f64::from(num?) / f64::from(den?))
+        },
+    );
+    let known = |nits: &f64| nits.is_finite() && *nits > 0.0;
+    pictures.filter(known).or(screen.filter(known))
+}
+
+/// The word at `index` of a struct of 32-bit integers.
+fn word(data: &[u8], index: usize) -> Option<u32> {
+    data.as_chunks()
+        .0
+        .get(index)
+        .copied()
+        .map(u32::from_ne_bytes)
+}
+
 /// Average frames a second as the file tells them, else [`DEFAULT_RATE`].
 pub(super) fn frame_rate(stream: &av::Stream) -> (i32, i32) {
     [stream.avg_frame_rate(), stream.rate()]

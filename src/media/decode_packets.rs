@@ -75,6 +75,11 @@ impl Packets {
         }
     }
 
+    /// What the file says of the stream.
+    pub fn stream(&self) -> Option<av::Stream<'_>> {
+        self.input.stream(self.stream)
+    }
+
     /// The next packet; `None` at the end, and where the system cannot read on, as
     /// [`Packets::ensure_read`] tells. Fails for a damaged one.
     pub fn next(&mut self) -> Result<Option<av::Packet>, av::Error> {

@@ -105,6 +105,15 @@ pub(super) fn pixel_format(codec: &av::Codec) -> Result<Pixel> {
     }
 }
 
+/// Whether pixels of `format` are RGB, not Y'CbCr.
+pub(super) fn is_rgb(format: Pixel) -> bool {
+    // SAFETY: descriptions are static in libavutil; the field is a plain integer.
+    let flags = format
+        .descriptor()
+        .map(|described| unsafe { (*described.as_ptr()).flags });
+    flags.is_some_and(|flags| flags & u64::from(av::ffi::AV_PIX_FMT_FLAG_RGB as u32) != 0)
+}
+
 /// The size that is coded: even where chroma is halved, but for the codecs that take odd sizes.
 pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> (u32, u32) {
     let (width, height) = (info.width as u32, info.height as u32);

@@ -10,7 +10,7 @@ use ffmpeg_next as av;
 
 use av::Rescale;
 use av::codec::{Id, threading};
-use av::color::Range;
+use av::color::{Range, Space};
 
 use super::decode::VideoInfo;
 use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
@@ -77,7 +77,10 @@ impl VideoEncoder {
             Range::MPEG
         };
         let color = Color {
-            matrix: known_matrix(info.color.matrix, info.height),
+            matrix: match choice::is_rgb(format) {
+                true => Space::RGB,
+                false => known_matrix(info.color.matrix, info.height),
+            },
             ..info.color
         };
         let layout = Layout {

@@ -24,6 +24,15 @@ pub(super) struct Color {
     pub transfer: TransferCharacteristic,
 }
 
+impl Color {
+    /// What high definition films of standard range have.
+    pub const BT709: Self = Self {
+        matrix: Space::BT709,
+        primaries: Primaries::BT709,
+        transfer: TransferCharacteristic::BT709,
+    };
+}
+
 impl Default for Color {
     fn default() -> Self {
         Self {

@@ -15,11 +15,15 @@ mod decode_clock;
 #[cfg(feature = "video")]
 mod decode_convert;
 #[cfg(feature = "video")]
+mod decode_curves;
+#[cfg(feature = "video")]
 mod decode_deinterlace;
 #[cfg(feature = "video")]
 mod decode_input;
 #[cfg(feature = "video")]
 mod decode_packets;
+#[cfg(feature = "video")]
+mod decode_tone;
 #[cfg(feature = "video")]
 mod decode_turn;
 #[cfg(feature = "video")]
