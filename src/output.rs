@@ -133,11 +133,14 @@ impl Output {
         &self.temporary
     }
 
-    /// What the file takes of its disk, and what is left of it.
-    pub fn room(&self) -> std::io::Result<Room> {
-        Ok(Room {
-            written: std::fs::metadata(self.path())?.len(),
-            free: fs4::available_space(self.path())?,
+    /// What the file takes of its disk, and what is left of it; `None` where the disk does not tell.
+    pub fn room(&self) -> Option<Room> {
+        let disk = fs4::statvfs(self.path()).ok()?;
+        // Disks on the network or in user space may know none of their sizes.
+        (disk.total_space() > 0).then_some(())?;
+        Some(Room {
+            written: std::fs::metadata(self.path()).ok()?.len(),
+            free: disk.available_space(),
         })
     }
 

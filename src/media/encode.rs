@@ -204,7 +204,7 @@ impl Encoder {
 
     /// What the file takes of its disk so far, and what is left; `None` where the disk does not tell.
     pub fn room(&self) -> Option<Room> {
-        self.output.room().ok()
+        self.output.room()
     }
 
     /// Frames in the file so far. Encoders hold up to 60 more.
