@@ -71,7 +71,7 @@ pub enum Command {
     Optimize(Box<OptimizeArgs>),
     /// Measure a model: content, style and flicker figures
     Eval(EvalArgs),
-    /// List, inspect, import and export models
+    /// List, inspect, mix, import and export models
     Models(ModelsArgs),
     /// Check an engine against the reference, then time it
     Bench(BenchArgs),
@@ -239,6 +239,21 @@ pub enum ModelsCommand {
         #[arg(long, value_enum, default_value_t = PrecisionArg::F16)]
         precision: PrecisionArg,
         /// Replace a file that exists
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Mix styles that were trained from one beginning, as the built-in ones were
+    Mix {
+        /// Two or more models, each with its share if they differ: udnie:0.7 great_wave:0.3
+        #[arg(required = true, num_args = 2.., value_name = "MODEL[:SHARE]")]
+        models: Vec<String>,
+        /// Model file to write; one named after the styles in the user's model folder when not given
+        #[arg(short, long, value_name = "OUT")]
+        output: Option<PathBuf>,
+        /// Title of the mixture
+        #[arg(long, value_name = "TEXT")]
+        title: Option<String>,
+        /// Replace a model that exists
         #[arg(long)]
         overwrite: bool,
     },

@@ -3,6 +3,8 @@
 //! Loading trusts nothing: sizes, names, shapes and types are checked before memory is taken, and
 //! what is wrong is said in one line. The arithmetic belongs to `backend`.
 
+mod mix;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Read};

@@ -257,3 +257,111 @@ fn imported_networks_paint_as_pytorch_does() {
         }
     }
 }
+
+#[test]
+fn styles_that_began_as_one_are_mixed() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| repaint(home.path(), args);
+    let folder = home.path().join("data/repaint/models");
+    let place = folder.join("udnie_great_wave.safetensors");
+    let told = stdout(&run(&["mix", "udnie", "great_wave:3"]));
+    assert_eq!(told, format!("{}\n", place.display()));
+    let mixed = Model::read(&place).unwrap();
+    let [udnie, wave] = ["udnie", "great_wave"].map(|name| Model::find(name).unwrap());
+    for (name, tensor) in &mixed.tensors {
+        let (one, other) = (&udnie.tensors[name].data, &wave.tensors[name].data);
+        for (mixed, (one, other)) in tensor.data.iter().zip(one.iter().zip(other)) {
+            let mean = 0.25 * one + 0.75 * other;
+            assert!(
+                (mixed - mean).abs() <= 1e-6 * mean.abs(),
+                "{name}: {mixed} {mean}"
+            );
+        }
+    }
+    let shown = stdout(&run(&["show", "udnie_great_wave"]));
+    for part in [
+        "Udnie and The Great Wave",
+        "Picabia, Katsushika Hokusai",
+        "# mixed: udnie 0.250, great_wave 0.750",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let told = stderr(&run(&["mix", "udnie", "great_wave"]));
+    assert!(
+        told.contains("exists: choose another name or add --overwrite"),
+        "{told}"
+    );
+    stdout(&run(&[
+        "mix",
+        "udnie",
+        "udnie_great_wave:0.1",
+        "-o",
+        "b.safetensors",
+        "--title",
+        "Sea",
+    ]));
+    assert_eq!(
+        Model::read(&home.path().join("b.safetensors"))
+            .unwrap()
+            .metadata
+            .title,
+        "Sea"
+    );
+}
+
+#[test]
+fn styles_that_cannot_be_mixed_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| repaint(home.path(), args);
+    let path = |name: &str| home.path().join(name);
+    let udnie = Model::find("udnie").unwrap();
+    let mut other = Model::random(udnie.network, 1).unwrap();
+    other
+        .write(&path("other.safetensors"), Precision::F32)
+        .unwrap();
+    small_model()
+        .write(&path("small.safetensors"), Precision::F32)
+        .unwrap();
+    let told = stderr(&run(&[
+        "mix",
+        "udnie",
+        "other.safetensors",
+        "-o",
+        "a.safetensors",
+    ]));
+    let expected =
+        "error: `udnie` and `other` cannot be mixed: they were not trained from one beginning";
+    assert!(told.starts_with(expected), "{told}");
+    let told = stderr(&run(&[
+        "mix",
+        "udnie",
+        "small.safetensors",
+        "-o",
+        "a.safetensors",
+    ]));
+    assert!(
+        told.contains("their networks differ, 8-16-32 of 5 blocks with memory and 1-1-2 of "),
+        "{told}"
+    );
+    for share in ["0", "-1", "nan", "inf"] {
+        let told = stderr(&run(&["mix", "udnie", &format!("great_wave:{share}")]));
+        assert!(
+            told.contains("the weight of a style is a number above 0"),
+            "{told}"
+        );
+    }
+    let told = stderr(&run(&["mix", "udnie", "great_wave:half"]));
+    assert!(
+        told.contains("could not open model \"great_wave:half\""),
+        "{told}"
+    );
+    // A model of that very name, whatever follows its colon.
+    other.tensors.clone_from(&udnie.tensors);
+    other.write(&path("odd:2"), Precision::F32).unwrap();
+    stdout(&run(&["mix", "udnie", "odd:2", "-o", "a.safetensors"]));
+    assert_eq!(
+        Model::read(&path("a.safetensors")).unwrap().tensors,
+        udnie.tensors
+    );
+    assert_eq!(run(&["mix", "udnie"]).status.code(), Some(2));
+}

@@ -56,6 +56,18 @@ pub(super) fn ensure_model_name(place: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A style and its weight: `a` counts 1, `a:0.7` counts 0.7, unless that `is_whole` a name.
+pub(super) fn weighted(text: &str, is_whole: impl Fn(&str) -> bool) -> Result<(&str, f64)> {
+    let split = text.rsplit_once(':').filter(|_| !is_whole(text));
+    let weighted = split.and_then(|(name, weight)| Some((name, weight.parse::<f64>().ok()?)));
+    let (name, weight) = weighted.unwrap_or((text, 1.0));
+    ensure!(
+        weight.is_finite() && weight > 0.0,
+        "`{text}`: the weight of a style is a number above 0"
+    );
+    Ok((name, weight))
+}
+
 /// Sets the number of threads of everything that follows, once.
 pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
     let Some(threads) = threads else {

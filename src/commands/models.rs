@@ -1,4 +1,4 @@
-//! `repaint models`: lists, shows and imports models, and fetches what training needs.
+//! `repaint models`: lists, shows, mixes and imports models, and fetches what training needs.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::checks::{ensure_model_name, existing};
+use super::checks::{ensure_model_name, existing, weighted};
 use super::{Interrupted, STOP, ensure_input_file};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
 use crate::fetch::{self, Fetched, Source, VGG19};
@@ -41,17 +41,29 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(painter) = painter {
                 model.metadata.painter.clone_from(painter);
             }
-            let place = match output {
-                Some(place) => place.clone(),
-                None => place_of(&stem(file))?,
-            };
-            write(&mut model, &place, Precision::F32, existing(*overwrite))?;
-            let name = match output {
-                Some(place) => place.display().to_string(),
-                None => model.metadata.name,
-            };
-            remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
-            Ok(())
+            install(model, output.as_deref(), &stem(file), existing(*overwrite))
+        }
+        ModelsCommand::Mix {
+            models,
+            output,
+            title,
+            overwrite,
+        } => {
+            if let Some(place) = output {
+                ensure_model_name(place)?;
+            }
+            let (mut parts, mut names) = (Vec::new(), Vec::new());
+            for text in models {
+                let (name, share) = weighted(text, |text| model::locate(text).is_ok())?;
+                parts.push((Model::find(name)?, share));
+                names.push(stem(Path::new(name)));
+            }
+            let mut mixed = Model::mix(&parts)?;
+            if let Some(title) = title {
+                mixed.metadata.title.clone_from(title);
+            }
+            let name = names.join("_");
+            install(mixed, output.as_deref(), &name, existing(*overwrite))
         }
         ModelsCommand::Export {
             model,
@@ -157,6 +169,21 @@ fn place_of(name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make folder `{}`", folder.display()))?;
     Ok(folder.join(format!("{name}.safetensors")))
+}
+
+/// Writes a new model to `output`, or as `name` into the user's folder, and says how to paint with it.
+fn install(mut model: Model, output: Option<&Path>, name: &str, existing: Existing) -> Result<()> {
+    let place = match output {
+        Some(place) => place.to_path_buf(),
+        None => place_of(name)?,
+    };
+    write(&mut model, &place, Precision::F32, existing)?;
+    let name = match output {
+        Some(place) => place.display().to_string(),
+        None => model.metadata.name,
+    };
+    remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
+    Ok(())
 }
 
 /// Writes a model file; its name becomes the model's.

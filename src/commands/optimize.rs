@@ -1,12 +1,12 @@
 //! `repaint optimize`: the command line into one job, progress for people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::checks::{ensure_writable, set_threads};
+use super::checks::{ensure_writable, set_threads, weighted};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::OptimizeArgs;
@@ -148,27 +148,16 @@ fn settings(args: &OptimizeArgs) -> Settings {
     settings
 }
 
-/// The style pictures and their weights: `a.jpg` counts 1, `a.jpg:0.7` counts 0.7, unless there is a
-/// file of just this name.
+/// The style pictures and their weights.
 fn styles(args: &OptimizeArgs) -> Result<Vec<(PathBuf, f64)>> {
     if args.reconstruct_style.is_some() {
         return Ok(vec![(args.content.clone(), 1.0)]);
     }
     let mut styles = Vec::new();
     for text in &args.styles {
-        let whole = PathBuf::from(text);
-        let split = text.rsplit_once(':').filter(|_| !whole.exists());
-        let weighted = split.and_then(|(path, weight)| Some((path, weight.parse::<f64>().ok()?)));
-        let (path, weight) = match weighted {
-            Some((path, weight)) => (PathBuf::from(path), weight),
-            None => (whole, 1.0),
-        };
-        ensure!(
-            weight.is_finite() && weight > 0.0,
-            "`{text}`: the weight of a style is a number above 0"
-        );
-        ensure_input_file(&path, "picture")?;
-        styles.push((path, weight));
+        let (path, weight) = weighted(text, |text| Path::new(text).exists())?;
+        ensure_input_file(Path::new(path), "picture")?;
+        styles.push((PathBuf::from(path), weight));
     }
     Ok(styles)
 }
