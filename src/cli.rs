@@ -93,6 +93,9 @@ pub struct PaintArgs {
     /// Keep the colours of the source; take only brush strokes and brightness from the painting
     #[arg(long)]
     pub keep_colors: bool,
+    /// Picture that says where to paint: white is painted, black stays; stretched to the frame
+    #[arg(long, value_name = "PICTURE")]
+    pub mask: Option<PathBuf>,
     /// CPU threads that compute; every core when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

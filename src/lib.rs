@@ -16,7 +16,7 @@
 //! (PyTorch's files); `fetch` gets VGG19 for `train`. `train` and `backend::candle` use `ops`, which
 //! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, and
 //! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through
-//! `nvidia`. `paint` adds to a backend what users set. `steady` watches a film and steadies its
+//! `nvidia`. `paint` adds to a backend what users set, `mask` among it. `steady` watches a film and steadies its
 //! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
 //! its help, or an engine that can. Arrows never go up; `media` and `backend` do not know each other.
 
@@ -29,6 +29,7 @@ pub mod flow;
 pub mod folders;
 pub mod frame;
 pub mod kernels;
+pub mod mask;
 pub mod media;
 pub mod model;
 pub mod network;

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::backend::{Backend, Device};
 use crate::frame::Frame;
+use crate::mask::Mask;
 use crate::steady::{Seen, Steadier, Watcher};
 
 /// Weights of R, G, B in the brightness (luma) of ITU-R BT.601, in 1/256.
@@ -19,6 +20,7 @@ pub struct Painter {
     backend: Box<dyn Backend>,
     strength: f32,
     keep_colors: bool,
+    mask: Option<Mask>,
     watcher: Watcher,
     seen: Seen,
     steadier: Steadier,
@@ -32,10 +34,16 @@ impl Painter {
             backend,
             strength,
             keep_colors,
+            mask: None,
             watcher: Watcher::default(),
             seen: Seen::default(),
             steadier: Steadier::default(),
         }
+    }
+
+    /// Paints only where `mask` says; everywhere by default.
+    pub fn set_mask(&mut self, mask: Option<Mask>) {
+        self.mask = mask;
     }
 
     /// Takes what [`Painter::paint`] is given for the frames of a film, which is steadied by `amount`,
@@ -110,6 +118,9 @@ impl Painter {
         }
         if self.strength < 1.0 {
             blend(&input.pixels, &mut output.pixels, self.strength);
+        }
+        if let Some(mask) = &mut self.mask {
+            mask.apply(input, output)?;
         }
         Ok(())
     }

@@ -11,8 +11,10 @@ use crate::backend::{self, Backend};
 use crate::cli::PaintArgs;
 #[cfg(feature = "video")]
 use crate::cli::{FilmArgs, HwaccelArg};
+use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
+use crate::media::picture;
 use crate::model::Model;
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
@@ -83,9 +85,25 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     set_threads(args.threads)?;
     let model = Model::find(&args.model)?;
+    let mask = open_mask(args)?;
     let mut backend = open_backend(args)?;
     backend.load(&model)?;
-    Ok(Painter::new(backend, args.strength, args.keep_colors))
+    let mut painter = Painter::new(backend, args.strength, args.keep_colors);
+    painter.set_mask(mask);
+    Ok(painter)
+}
+
+/// The mask that was asked for.
+pub(super) fn open_mask(args: &PaintArgs) -> Result<Option<Mask>> {
+    let picture = args.mask.as_deref().map(picture::read).transpose()?;
+    Ok(picture.map(Mask::new))
+}
+
+/// Fails when `output` is what is read: `input` itself, or the mask.
+pub(super) fn ensure_not_read(input: &Path, args: &PaintArgs, output: &Path) -> Result<()> {
+    ensure_not_input(input, output)?;
+    let mask = args.mask.as_deref();
+    mask.map_or(Ok(()), |mask| ensure_not_input(mask, output))
 }
 
 /// Who decodes and encodes beside an engine that paints on `device`.

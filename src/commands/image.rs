@@ -8,11 +8,12 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
+use super::checks::ensure_not_read;
+use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::{ImageArgs, PaintArgs};
 use crate::frame::Frame;
 use crate::media::picture::{self, PictureFormat};
-use crate::output::{Existing, Output};
+use crate::output::Output;
 use crate::paint::Painter;
 use crate::scale;
 
@@ -38,14 +39,14 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
     let places = plan(&args.inputs, &args.output)?;
     if let [(input, place)] = places.as_slice() {
         ensure_input_file(input, "picture")?;
-        ensure_place(input, place, existing(args.paint.overwrite))?;
+        ensure_place(input, place, &args.paint)?;
         let mut painter = open_painter(&args.paint)?;
         let painting_of = |frame| painting_of(&frame, &mut painter);
         say!("{}", paint(input, place, &args.paint, painting_of)?);
         return Ok(());
     }
     for (input, place) in &places {
-        ensure_place(input, place, existing(args.paint.overwrite))?;
+        ensure_place(input, place, &args.paint)?;
     }
     let mut painter = open_painter(&args.paint)?;
     let (mut done, mut bad) = (0, Vec::new());
@@ -246,9 +247,9 @@ fn name_of(input: &Path) -> PathBuf {
     }
 }
 
-fn ensure_place(input: &Path, place: &Path, existing: Existing) -> Result<()> {
-    ensure_not_input(input, place)?;
-    drop(Output::create(place, existing)?);
+fn ensure_place(input: &Path, place: &Path, args: &PaintArgs) -> Result<()> {
+    ensure_not_read(input, args, place)?;
+    drop(Output::create(place, existing(args.overwrite))?);
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::checks::hwaccel;
-use super::{Interrupted, ensure_input_file, ensure_not_input, existing, open_painter};
+use super::checks::{ensure_not_read, hwaccel};
+use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
 use crate::media::decode::{Decoder, VideoInfo};
@@ -30,7 +30,7 @@ const FRAMES_TO_TELL: u64 = 100;
 pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let (input, place) = (args.input.as_path(), args.output.as_path());
     ensure_input_file(input, "video file")?;
-    ensure_not_input(input, place)?;
+    ensure_not_read(input, &args.paint, place)?;
     drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_writable, hwaccel, is_same_place, open_backend, set_threads};
-use super::{Interrupted, ensure_not_input, existing};
+use super::checks::{
+    ensure_not_read, ensure_writable, hwaccel, is_same_place, open_backend, open_mask, set_threads,
+};
+use super::{Interrupted, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
 use crate::media::camera;
@@ -60,6 +62,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let existing = existing(args.paint.overwrite);
     ensure_outputs(args, existing)?;
     set_threads(args.paint.threads)?;
+    let mask = open_mask(&args.paint)?;
     let mut source = open_source(args)?;
     let window = match args.headless {
         true => None,
@@ -71,7 +74,8 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         backend.load(model)?;
     }
     let spare = open_backend(&args.paint)?;
-    let painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
+    let mut painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
+    painter.set_mask(mask);
     let reading = styles.read_all()?;
 
     let (width, height) = source.size();
@@ -248,7 +252,7 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
         );
     }
     for output in [&args.record, &args.stats].into_iter().flatten() {
-        ensure_not_input(Path::new(&args.camera), output)?;
+        ensure_not_read(Path::new(&args.camera), &args.paint, output)?;
     }
     Ok(())
 }

@@ -72,3 +72,84 @@ fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("painted/7.png"), bytes("single.png"));
 }
+
+#[test]
+fn a_mask_says_where_pictures_and_films_are_painted() {
+    use repaint::frame::Frame;
+    use repaint::media::decode::Decoder;
+    use repaint::media::{FrameSource, picture};
+    use repaint::output::Existing;
+
+    let folder = playground();
+    let path = |name: &str| folder.path().join(name);
+    let (mut input, mut mask) = (Frame::new(64, 48), Frame::new(2, 2));
+    for (at, value) in input.pixels.iter_mut().enumerate() {
+        *value = ((at * 7 / 5) ^ (at / 90)) as u8;
+    }
+    mask.pixels[6..].fill(255); // the lower half
+    for (name, frame) in [("in.png", &input), ("mask.png", &mask)] {
+        picture::write(&path(name), frame, Existing::Keep).expect("a picture");
+    }
+    for args in [
+        &["-o", "whole.png"][..],
+        &["-o", "part.png", "--mask", "mask.png"],
+    ] {
+        let output = repaint(folder.path(), &[&["image", "in.png"], args].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+    let [whole, part] = ["whole.png", "part.png"].map(|name| picture::read(&path(name)).unwrap());
+    let rows = |frame: &Frame, from: usize, to: usize| frame.pixels[from * 192..to * 192].to_vec();
+    assert!(
+        rows(&part, 0, 8) == rows(&input, 0, 8),
+        "black stays as it was"
+    );
+    assert!(
+        rows(&part, 40, 48) == rows(&whole, 40, 48),
+        "white is painted"
+    );
+    assert!(rows(&whole, 0, 8) != rows(&input, 0, 8));
+
+    let mut films = Vec::new();
+    for (name, args) in [
+        ("film.mkv", &["--mask", "mask.png"][..]),
+        ("plain.mkv", &["--strength", "0"]),
+    ] {
+        let video = ["video", "clip.mp4", name, "--size", "64", "--crf", "1"];
+        let output = repaint(folder.path(), &[&video[..], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        let (mut film, mut frame) = (Decoder::open(&path(name), None).unwrap(), Frame::default());
+        assert!(film.read(&mut frame).unwrap());
+        films.push(frame);
+    }
+    let away = |from: usize, to: usize| {
+        let bytes = films[0].width * 3;
+        let pairs = films[0].pixels[from * bytes..to * bytes]
+            .iter()
+            .zip(&films[1].pixels[from * bytes..]);
+        pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / ((to - from) * bytes) as f64
+    };
+    assert!(
+        away(0, 16) < 2.0 && away(48, 64) > 10.0,
+        "{} {}",
+        away(0, 16),
+        away(48, 64)
+    );
+
+    let refused = |args: &[&str], words: &str| super::assert_refused(folder.path(), args, &[words]);
+    let image = ["image", "in.png", "-o", "new.png", "--mask"];
+    refused(&[&image[..], &["no.png"]].concat(), "no picture `no.png`");
+    refused(
+        &[&image[..], &["text.mp4"]].concat(),
+        "`text.mp4` is not a png, jpeg or webp picture",
+    );
+    let onto = [
+        "image",
+        "in.png",
+        "-o",
+        "mask.png",
+        "--mask",
+        "mask.png",
+        "--overwrite",
+    ];
+    refused(&onto, "`mask.png` is the input itself");
+}
