@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempPath;
 
 /// What to do when a file of the output's name exists.
@@ -163,25 +163,41 @@ impl Output {
             entry: _entry, // until it has its name
             existing,
         } = self;
-        let done = match existing {
-            Existing::Overwrite => temporary.persist(&place),
-            Existing::Keep => temporary.persist_noclobber(&place),
-        };
-        let Err(error) = done else { return Ok(()) };
-        let name = place.display();
-        if existing == Existing::Keep && error.error.kind() == ErrorKind::AlreadyExists {
-            let kept = keep_beside(error.path, &place)?;
-            bail!(
-                "`{name}` exists by now: the whole file is `{}`",
-                kept.display()
-            );
+        let failed = || format!("could not write `{}`", place.display());
+        if existing == Existing::Overwrite {
+            return temporary.persist(&place).with_context(failed);
         }
-        Err(error.error).with_context(|| format!("could not write `{name}`"))
+        let kept = keep_beside(temporary, &place).with_context(failed)?;
+        ensure!(
+            kept == place,
+            "`{}` exists by now: the whole file is `{}`",
+            place.display(),
+            kept.display()
+        );
+        Ok(())
+    }
+
+    /// Gives the file its name, or where another has it the first free of `name-1` to `name-99`; which one.
+    pub fn finish_beside(self) -> Result<PathBuf> {
+        let Self {
+            place,
+            temporary,
+            entry: _entry, // as in `finish`
+            ..
+        } = self;
+        keep_beside(temporary, &place)
+            .with_context(|| format!("could not write `{}`", place.display()))
     }
 }
 
-/// Gives `temporary` the first free of the numbered names beside `place`, else leaves it its own.
-fn keep_beside(mut temporary: TempPath, place: &Path) -> Result<PathBuf> {
+/// Gives `temporary` the name of `place`, or the first free of the numbered ones beside it, else leaves it
+/// its own.
+fn keep_beside(temporary: TempPath, place: &Path) -> Result<PathBuf> {
+    let mut temporary = match temporary.persist_noclobber(place) {
+        Ok(()) => return Ok(place.to_path_buf()),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => error.path,
+        Err(error) => return Err(error.error.into()),
+    };
     let stem = place.file_stem().unwrap_or_default();
     for number in 1..100 {
         let mut name = stem.to_os_string();

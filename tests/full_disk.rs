@@ -122,6 +122,11 @@ fn a_film_that_does_not_fit_replaces_none() {
     assert_eq!(code, Some(1), "{said}");
     let kept = std::fs::read(folder.path().join("kept/old.mp4")).expect("the old film");
     assert_eq!(kept, b"old\n", "{said}");
+    assert!(
+        said.contains("`disk/old-1.mp4` holds the film up to here"),
+        "{said}"
+    );
+    ensure_plays(folder.path(), "old-1.mp4", &said);
 }
 
 #[test]

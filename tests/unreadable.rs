@@ -107,6 +107,11 @@ fn a_film_that_is_replaced_stays_when_the_new_one_breaks_off() {
         let output = ["old.mp4", "--overwrite"];
         let (code, said) = convert(folder.path(), "film.mkv", &output, thread);
         assert_eq!(code, Some(1), "{said}");
+        let kept = match thread {
+            "decode" => "`old-1.mp4` holds the film up to here",
+            _ => "`old-2.mp4` holds the film up to here",
+        };
+        assert!(said.contains(kept), "{said}");
         let old = std::fs::read(folder.path().join("old.mp4")).expect("it is there");
         assert_eq!(old, b"dear", "{said}");
     }

@@ -61,7 +61,6 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         };
         remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
-    let replaces = place.exists();
     let mut progress = Progress::new(&info);
     let painted = args.paint.strength > 0.0;
     let mut watcher = Watcher::new(if painted { args.film.steady } else { 0.0 });
@@ -76,36 +75,23 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     progress.bar.finish_and_clear();
     let report = match report {
         Ok(report) => report,
-        Err(error) if replaces => return Err(error),
         Err(error) => return Err(encoder.keep(error)),
     };
     for remark in decoder.remarks() {
         remark!("{}: {remark}", input.display());
     }
-    finish(encoder, &decoder, &report, place, replaces)
+    finish(encoder, &decoder, &report, place)
 }
 
-/// Completes the file and says what it holds. One that cannot be completed is kept as it is, unless
-/// it `replaces` another.
-fn finish(
-    mut encoder: Encoder,
-    decoder: &Decoder,
-    report: &Report,
-    place: &Path,
-    replaces: bool,
-) -> Result<()> {
+/// Completes the file and says what it holds.
+fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) -> Result<()> {
     if report.frames == 0 {
         return Err(Interrupted("no frame was painted, nothing is kept".into()).into());
     }
-    let completed = encoder.complete(match report.stopped {
+    encoder.finish(match report.stopped {
         true => Ending::Cut,
         false => Ending::Whole(decoder.end()),
-    });
-    match completed {
-        Ok(()) => encoder.close()?,
-        Err(error) if replaces => return Err(error),
-        Err(error) => return Err(encoder.keep(error)),
-    }
+    })?;
     let (name, frames) = (place.display(), report.frames);
     if report.stopped {
         let (num, den) = decoder.info().frame_rate;

@@ -231,14 +231,16 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes what is still held back and gives the file its name.
+    /// Writes what is still held back and gives the file its name. Where that fails, what was written is
+    /// kept as far as it can be.
     pub fn finish(mut self, ending: Ending) -> Result<()> {
-        self.complete(ending)?;
-        self.close()
+        match self.complete(ending) {
+            Ok(()) => self.close(),
+            Err(error) => Err(self.keep_written(error)),
+        }
     }
 
-    /// Writes what is still held back. Where that fails, [`Encoder::keep`] may save the rest.
-    pub fn complete(&mut self, ending: Ending) -> Result<()> {
+    fn complete(&mut self, ending: Ending) -> Result<()> {
         let failed = || format!("could not write `{}`", self.place.display());
         let end = match ending {
             Ending::Whole(end) => Some(end),
@@ -261,27 +263,33 @@ impl Encoder {
         Ok(())
     }
 
-    /// Ends the file that `error` broke off, as far as that is possible, and gives it its name: it may be
-    /// hours of work. Returns the error, which tells of what was kept.
+    /// Ends the file that `error` broke off, as far as that is possible, and gives it its name, or one beside
+    /// the file that has it: this one may be hours of work. Returns the error, which tells of what was kept.
     pub fn keep(mut self, error: Error) -> Error {
+        // What fails now most likely does for the same reason.
+        let _ = self.complete(Ending::Cut);
+        self.keep_written(error)
+    }
+
+    fn keep_written(self, error: Error) -> Error {
         if !self.video.has_frames() {
             return error;
         }
-        // What fails now most likely does for the same reason.
-        let _ = self.complete(Ending::Cut);
-        let place = self.place.clone();
-        match self.close() {
-            Ok(()) => error.context(format!("`{}` holds the film up to here", place.display())),
+        match self.end().and_then(Output::finish_beside) {
+            Ok(place) => error.context(format!("`{}` holds the film up to here", place.display())),
             Err(_) => error,
         }
     }
 
-    /// Ends the file and gives it its name.
-    pub fn close(mut self) -> Result<()> {
+    fn close(self) -> Result<()> {
+        self.end()?.finish()
+    }
+
+    fn end(mut self) -> Result<Output> {
         let failed = || format!("could not write `{}`", self.place.display());
         self.muxer.write_trailer().with_context(failed)?;
         drop(self.muxer);
-        self.output.finish()
+        Ok(self.output)
     }
 }
 
