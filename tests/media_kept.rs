@@ -314,6 +314,56 @@ fn what_belongs_to_the_picture_and_is_lost_is_told() -> Result<()> {
     Ok(())
 }
 
+/// Adds to the one stream of an mp4 file, whose index comes last, a configuration of Dolby Vision of `profile`.
+fn mark_as_dolby_vision(path: &Path, profile: u8) -> Result<()> {
+    let mut bytes = std::fs::read(path)?;
+    let mut config = [0; 32];
+    config[..12].copy_from_slice(b"\0\0\0\x20dvcC\x01\0\0\0");
+    (config[10], config[11]) = (profile << 1, 6 << 3 | 5); // level 6, an RPU and a base layer
+    let mut at = 0;
+    for part in [
+        b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hev1",
+    ] {
+        at += bytes[at..]
+            .windows(4)
+            .position(|name| name == part)
+            .expect("a part")
+            - 4;
+        let size: [u8; 4] = bytes[at..at + 4].try_into()?;
+        let size = u32::from_be_bytes(size) + config.len() as u32;
+        bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+        if part == b"hev1" {
+            let end = at + size as usize - config.len();
+            bytes.splice(end..end, config);
+        }
+        at += 8;
+    }
+    Ok(std::fs::write(path, bytes)?)
+}
+
+#[test]
+fn dolby_vision_that_nothing_else_can_show_is_told() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    let film = "-f lavfi -i testsrc2=s=64x64:r=10:d=1 -c:v libx265 -pix_fmt yuv420p10le";
+    for (profile, words) in [
+        (8, "not in the painting: Dolby Vision metadata"),
+        (
+            5,
+            "not in the painting: Dolby Vision of profile 5, without which its colours are wrong",
+        ),
+    ] {
+        make(
+            &format!("{film} -x265-params log-level=none"),
+            &files.path("a.mp4"),
+        );
+        mark_as_dolby_vision(&files.path("a.mp4"), profile)?;
+        assert_eq!(files.convert("a.mp4", &format!("{profile}.mp4"))?, words);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_name_with_a_percent_sign_is_one_picture() -> Result<()> {
     let Some(files) = Files::new()? else {

@@ -51,7 +51,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         &settings,
         source,
     )?;
-    for remark in encoder.remarks() {
+    for remark in decoder.losses().iter().chain(encoder.remarks()) {
         remark!("{}: {remark}", input.display());
     }
     if hwaccel == Hwaccel::Cuda {

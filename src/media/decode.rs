@@ -205,11 +205,16 @@ impl Decoder {
         }
         remarks.extend(self.packets.remark(self.step()));
         remarks.extend(self.deinterlacer.remark());
-        remarks.extend(self.tone.as_ref().map(Tone::remark));
-        if !self.lost.is_empty() {
-            remarks.push(format!("not in the painting: {}", self.lost.join(", ")));
-        }
         remarks
+    }
+
+    /// What of the film its frames do not show, one line each.
+    pub fn losses(&self) -> Vec<String> {
+        let mut losses: Vec<_> = self.tone.iter().map(Tone::remark).collect();
+        if !self.lost.is_empty() {
+            losses.push(format!("not in the painting: {}", self.lost.join(", ")));
+        }
+        losses
     }
 
     /// How long a frame lasts on average, in ticks.
@@ -382,13 +387,7 @@ impl FrameSource for Decoder {
             Hwaccel::None => decoded,
             Hwaccel::Cuda => &self.downloaded,
         };
-        let from = Layout {
-            format: pixels.format(),
-            width: pixels.width(),
-            height: pixels.height(),
-            matrix: ffmpeg::known_matrix(decoded.color_space(), decoded.height() as usize),
-            full_range: ffmpeg::is_full_range(pixels.format(), decoded.color_range()),
-        };
+        let from = Layout::of(pixels, decoded);
         let size = (self.info.width, self.info.height);
         self.converter.run(pixels, from, size, frame)?;
         if let Some(tone) = &self.tone {

@@ -59,6 +59,10 @@ pub(super) fn lost(stream: &av::Stream) -> Vec<&'static str> {
         .side_data()
         .filter_map(|data| match data.kind() {
             Type::MasteringDisplayMetadata | Type::ContentLightLevel => Some("HDR10 metadata"),
+            // The third byte is the profile; frames of this one make sense with the metadata alone.
+            Type::DOVI_CONF if data.data().get(2) == Some(&5) => {
+                Some("Dolby Vision of profile 5, without which its colours are wrong")
+            }
             Type::DOVI_CONF => Some("Dolby Vision metadata"),
             Type::Stereo3d => Some("the mark of a stereoscopic film"),
             Type::DataSpherical => Some("the mark of a 360 degree film"),

@@ -114,6 +114,17 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// That of `pixels`, by the tags of the picture `decoded` that they are those of.
+    pub fn of(pixels: &av::frame::Video, decoded: &av::frame::Video) -> Self {
+        Self {
+            format: pixels.format(),
+            width: pixels.width(),
+            height: pixels.height(),
+            matrix: known_matrix(decoded.color_space(), decoded.height() as usize),
+            full_range: is_full_range(pixels.format(), decoded.color_range()),
+        }
+    }
+
     /// Full-range RGB, 3 bytes a pixel.
     pub fn rgb(width: u32, height: u32) -> Self {
         Self {

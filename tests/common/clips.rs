@@ -49,6 +49,7 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
     )?;
     let mut remarks = encoder.remarks().to_vec();
     remarks.extend(decoder.remarks());
+    remarks.extend(decoder.losses());
     encoder.finish(Ending::Whole(decoder.end()))?;
     Ok((report, remarks))
 }
