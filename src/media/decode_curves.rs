@@ -61,6 +61,14 @@ pub(super) fn compress(nits: f64, peak: f64) -> f64 {
     pq_to_nits(shown * whole)
 }
 
+/// Linear light of a signal of sRGB (IEC 61966-2-1).
+pub(super) fn srgb_to_linear(signal: f64) -> f64 {
+    match signal <= 0.040_45 {
+        true => signal / 12.92,
+        false => ((signal + 0.055) / 1.055).powf(2.4),
+    }
+}
+
 /// The signal of sRGB for linear light (IEC 61966-2-1).
 pub(super) fn srgb(linear: f64) -> f64 {
     match linear <= 0.003_130_8 {

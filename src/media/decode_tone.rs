@@ -1,7 +1,7 @@
-//! Films of high dynamic range (HDR, by the curves PQ or HLG of ITU-R BT.2100) as films of standard range:
-//! networks learn from pictures of that range, and their colours would glare as HDR.
+//! Films of high dynamic range (HDR, by the curves PQ or HLG of ITU-R BT.2100) or wide gamut (BT.2020, P3) as
+//! films of standard range and BT.709: networks learn from such pictures, and their colours would glare.
 //!
-//! Up to about half of what standard screens call white, light stays as it is; what is brighter is
+//! Up to about half of what standard screens call white, light stays as it is; what is brighter in HDR is
 //! compressed (ITU-R BT.2390, section 5.4). Hues stay, and colours that BT.709 lacks become paler.
 
 use ffmpeg_next as av;
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use av::color::{Primaries, TransferCharacteristic};
 
 use super::decode_curves::{
-    HIGHEST, HLG_GAMMA, USUAL_PEAK, WHITE, compress, hlg_to_scene, pq_to_nits, srgb,
+    HIGHEST, HLG_GAMMA, USUAL_PEAK, WHITE, compress, hlg_to_scene, pq_to_nits, srgb, srgb_to_linear,
 };
 use super::ffmpeg::Color;
 
@@ -38,16 +38,18 @@ const RUN: usize = 64;
 /// Bytes that one task converts, whole pixels: some 60 us of work.
 const SHARE: usize = 3 << 14;
 
-/// What the signal of a film of high dynamic range means.
+/// What the signal of a film means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Curve {
     /// Perceptual quantizer (SMPTE ST 2084) of a film whose brightest light has so many nits.
     Pq(f64),
     /// Hybrid log-gamma (ARIB STD-B67).
     Hlg,
+    /// Standard range. Decoded and encoded by one curve, greys stay as they are, whichever it is.
+    Standard,
 }
 
-/// Turns colours of high dynamic range into those of sRGB.
+/// Turns colours of high dynamic range and wide gamut into those of sRGB.
 pub(super) struct Tone {
     curve: Curve,
     to_709: [[f32; 3]; 3],
@@ -63,23 +65,26 @@ pub(super) struct Tone {
 
 impl Tone {
     /// For a film of `color` whose brightest light has `peak` nits, if that is known; `None` for one of
-    /// standard range.
+    /// standard range and gamut.
     pub fn new(color: &Color, peak: Option<f64>) -> Option<Self> {
         let curve = match color.transfer {
             TransferCharacteristic::SMPTE2084 => {
                 Curve::Pq(peak.unwrap_or(USUAL_PEAK).clamp(WHITE, HIGHEST))
             }
             TransferCharacteristic::ARIB_STD_B67 => Curve::Hlg,
-            _ => return None,
+            _ => Curve::Standard,
         };
         let to_709 = match color.primaries {
-            Primaries::BT709 => SAME,
+            Primaries::BT2020 => FROM_2020,
             Primaries::SMPTE432 => FROM_P3,
+            _ if curve == Curve::Standard => return None,
+            Primaries::BT709 => SAME,
             _ => FROM_2020,
         };
         let light: fn(f64) -> f64 = match curve {
             Curve::Pq(_) => pq_to_nits,
             Curve::Hlg => hlg_to_scene,
+            Curve::Standard => |signal| WHITE * srgb_to_linear(signal),
         };
         let peak = curve.peak();
         Some(Self {
@@ -98,12 +103,15 @@ impl Tone {
 
     /// What to tell people of it.
     pub fn remark(&self) -> String {
-        let name = match self.curve {
-            Curve::Pq(_) => "PQ",
-            Curve::Hlg => "HLG",
+        let hdr = |name| {
+            let peak = self.curve.peak();
+            format!("painted in standard range: its HDR ({name}, up to {peak:.0} nits)")
         };
-        let peak = self.curve.peak();
-        format!("painted in standard range: its HDR ({name}, up to {peak:.0} nits)")
+        match self.curve {
+            Curve::Pq(_) => hdr("PQ"),
+            Curve::Hlg => hdr("HLG"),
+            Curve::Standard => "painted in the colours of BT.709: its wide gamut".into(),
+        }
     }
 
     /// Converts `pixels` of three bytes.
@@ -156,6 +164,7 @@ impl Curve {
         match self {
             Self::Pq(peak) => peak,
             Self::Hlg => USUAL_PEAK,
+            Self::Standard => WHITE,
         }
     }
 }
@@ -283,6 +292,44 @@ mod tests {
     }
 
     #[test]
+    fn wide_gamuts_of_standard_range_become_that_of_bt_709() {
+        let standard = TransferCharacteristic::BT709;
+        for (primaries, rows) in [
+            (Primaries::SMPTE432, FROM_P3),
+            (Primaries::BT2020, FROM_2020),
+        ] {
+            let tone = tone(standard, primaries);
+            for level in 0..=255u8 {
+                let [r, g, b] = tone.to_srgb([level; 3]);
+                assert!(
+                    r.abs_diff(level)
+                        .max(g.abs_diff(level))
+                        .max(b.abs_diff(level))
+                        <= 1
+                );
+            }
+            for color in [
+                [180, 140, 120],
+                [130, 150, 120],
+                [110, 115, 140],
+                [128, 128, 140],
+            ] {
+                let linear = color.map(|level| srgb_to_linear(f64::from(level) / 255.0) as f32);
+                let exact = rows.map(|row| 255.0 * srgb(f64::from(dot(row, linear))));
+                for (found, exact) in tone.to_srgb(color).into_iter().zip(exact) {
+                    assert!(
+                        (f64::from(found) - exact).abs() < 1.5,
+                        "{color:?}: {found} {exact}"
+                    );
+                }
+            }
+            // As bright as white and not in BT.709: darker, but of its hue.
+            let [r, g, b] = tone.to_srgb([0, 255, 0]);
+            assert!(g > 240 && r.max(b) < 150, "{r} {g} {b}");
+        }
+    }
+
+    #[test]
     fn greys_stay_grey_and_the_other_range_stays_as_it_is() {
         for (transfer, primaries) in [
             (PQ, Primaries::BT2020),
@@ -303,8 +350,7 @@ mod tests {
         }
         let standard = Color {
             transfer: TransferCharacteristic::BT2020_10,
-            primaries: Primaries::BT2020,
-            ..Color::default()
+            ..Color::BT709
         };
         assert!(Tone::new(&standard, None).is_none());
     }
