@@ -273,6 +273,11 @@ fn convert(from: Kind, time_base: av::Rational, to: Kind, first: &str) -> Result
     let mut graph = filter::Graph::new();
     let channels = from.layout.bits();
     ensure!(channels != 0, "its channels are in no known order");
+    // Such a format, of sound that is damaged from its beginning on, has no name to ask for.
+    ensure!(
+        from.format != av::format::Sample::None,
+        "its samples are of no known kind"
+    );
     let input = format!(
         "time_base={time_base}:sample_rate={}:sample_fmt={}:channel_layout=0x{channels:x}",
         from.rate,
@@ -290,4 +295,25 @@ fn convert(from: Kind, time_base: av::Rational, to: Kind, first: &str) -> Result
     graph.output("in", 0)?.input("out", 0)?.parse(&chain)?;
     graph.validate().context("could not set up resampling")?;
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_no_known_kind_are_an_error() -> Result<()> {
+        super::super::ffmpeg::start()?;
+        let kind = |format| Kind {
+            format,
+            rate: 48000,
+            layout: av::ChannelLayout::STEREO,
+        };
+        let known = kind(av::format::Sample::F32(av::format::sample::Type::Planar));
+        let convert = |from| convert(from, av::Rational::new(1, 48000), known, "anull").map(drop);
+        convert(known)?;
+        let error = convert(kind(av::format::Sample::None)).expect_err("nothing to convert");
+        assert!(error.to_string().contains("of no known kind"), "{error}");
+        Ok(())
+    }
 }
