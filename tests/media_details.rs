@@ -11,10 +11,8 @@ use std::path::Path;
 use anyhow::Result;
 use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
 use repaint::frame::Frame;
+use repaint::media::FrameSource;
 use repaint::media::decode::Decoder;
-use repaint::media::encode::{EncodeSettings, Encoder, Ending};
-use repaint::media::{FrameSink, FrameSource};
-use repaint::output::Existing;
 
 #[test]
 fn odd_sizes_gain_one_repeated_line_where_the_codec_needs_it() -> Result<()> {
@@ -145,32 +143,6 @@ fn tagged_matrices_and_ranges_of_sources_are_honoured() -> Result<()> {
                 assert_eq!(tags, [format!("tv,{tag}")], "{what}");
             }
         }
-    }
-    Ok(())
-}
-
-#[test]
-fn encoders_of_rgb_keep_colours() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (input, output) = (folder.path().join("a.mkv"), folder.path().join("b.mkv"));
-    write(&input, (64, 64), (1, 25), &[0, 1, 2], 3, [200, 90, 40])?;
-    let settings = EncodeSettings {
-        codec: Some("libx264rgb".into()),
-        crf: 0,
-        ..EncodeSettings::default()
-    };
-    let mut decoder = Decoder::open(&input, None)?;
-    let info = decoder.info().clone();
-    let mut encoder = Encoder::create(&output, Existing::Keep, &info, &settings, Some(&input))?;
-    let mut frame = Frame::default();
-    while decoder.read(&mut frame)? {
-        encoder.write(&frame)?;
-    }
-    encoder.finish(Ending::Whole(decoder.end()))?;
-    let colour = mean_colour(&frames(&output)?[2]);
-    assert_near("libx264rgb", colour, [200, 90, 40], 3.0);
-    if has_ffmpeg() {
-        assert_eq!(probe(&output, "v", "stream=color_space"), ["gbr"]);
     }
     Ok(())
 }

@@ -330,11 +330,12 @@ fn other_encoders_work_by_name() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let source = folder.path().join("a.mp4");
     write(&source, (66, 50), (1, 25), &[0, 1, 2, 3], 4, [200, 100, 50])?;
-    for (codec, name) in [
-        ("ffv1", "a.mkv"),
-        ("prores_ks", "a.mov"),
-        ("mpeg4", "b.mp4"),
-        ("mjpeg", "b.mkv"),
+    for (codec, name, tolerance) in [
+        ("ffv1", "a.mkv", 6.0),
+        ("prores_ks", "a.mov", 6.0),
+        ("mpeg4", "b.mp4", 6.0),
+        ("mjpeg", "b.mkv", 6.0),
+        ("libx264rgb", "c.mkv", 3.0),
     ] {
         let output = folder.path().join(name);
         let mut decoder = Decoder::open(&source, None)?;
@@ -357,7 +358,10 @@ fn other_encoders_work_by_name() -> Result<()> {
         encoder.finish(Ending::Whole(decoder.end()))?;
         let found = frames(&output)?;
         assert_eq!(found.len(), 4, "{codec}");
-        assert_near(codec, mean_colour(&found[3]), [200, 100, 50], 6.0);
+        assert_near(codec, mean_colour(&found[3]), [200, 100, 50], tolerance);
+        if codec == "libx264rgb" && has_ffmpeg() {
+            assert_eq!(probe(&output, "v", "stream=color_space"), ["gbr"]);
+        }
     }
     Ok(())
 }
