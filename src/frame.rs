@@ -91,6 +91,15 @@ impl Carried {
     }
 }
 
+/// Moves values of `new` towards those of `old` by `weight`, in 1/256, rounded to the nearest.
+#[inline(always)]
+pub fn mix(new: &mut [u8], old: &[u8], weight: u16) {
+    for (new, &old) in new.iter_mut().zip(old) {
+        let sum = u16::from(*new) * (256 - weight) + u16::from(old) * weight + 128;
+        *new = (sum >> 8) as u8;
+    }
+}
+
 /// Clamps to 0..255 and rounds to the nearest integer.
 fn quantize(value: f32) -> u8 {
     (value + 0.5) as u8

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rayon::prelude::*;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, mix};
 use crate::scale::Scaler;
 
 /// Pixels that one task mixes: some 20 us of work.
@@ -14,7 +14,7 @@ pub struct Mask {
     picture: Frame,
     scaler: Scaler,
     scaled: Frame,
-    /// How much paint shows at each pixel of `scaled`, in 1/256.
+    /// How much of the source stays at each pixel of `scaled`, in 1/256.
     weights: Vec<u16>,
 }
 
@@ -39,7 +39,7 @@ impl Mask {
             self.weights.clear();
             self.weights.extend(pixels.iter().map(|pixel| {
                 let sum: u32 = pixel.iter().map(|&value| u32::from(value)).sum();
-                (sum * 256 / (3 * 255)) as u16
+                256 - (sum * 256 / (3 * 255)) as u16
             }));
         }
         let paint = painting.pixels.par_chunks_mut(3 * SHARE);
@@ -51,10 +51,7 @@ impl Mask {
             .for_each(|((paint, source), weights)| {
                 let (paint, source) = (paint.as_chunks_mut::<3>().0, source.as_chunks::<3>().0);
                 for ((paint, source), &weight) in paint.iter_mut().zip(source).zip(weights) {
-                    for (paint, &source) in paint.iter_mut().zip(source) {
-                        let sum = u16::from(*paint) * weight + u16::from(source) * (256 - weight);
-                        *paint = ((u32::from(sum) + 128) >> 8) as u8;
-                    }
+                    mix(paint, source, weight);
                 }
             });
         Ok(())

@@ -5,7 +5,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::backend::{Backend, Device};
-use crate::frame::Frame;
+use crate::frame::{Frame, mix};
 use crate::mask::Mask;
 use crate::steady::{Seen, Steadier, Watcher};
 
@@ -136,7 +136,7 @@ pub fn keep_colors(source: &[u8], painting: &mut [u8]) {
             .map(|(&v, w)| i32::from(v) * w)
             .sum::<i32>()
     };
-    mix(source, painting, |source, painting| {
+    in_shares(source, painting, |source, painting| {
         for (paint, pixel) in painting.chunks_exact_mut(3).zip(source.chunks_exact(3)) {
             let brighter = (luma(paint) - luma(pixel) + 128) >> 8;
             for (value, &source) in paint.iter_mut().zip(pixel) {
@@ -148,17 +148,14 @@ pub fn keep_colors(source: &[u8], painting: &mut [u8]) {
 
 /// Moves the painting towards the source: `strength` of it stays.
 fn blend(source: &[u8], painting: &mut [u8], strength: f32) {
-    let weight = (strength * 256.0).round() as i32;
-    mix(source, painting, |source, painting| {
-        for (paint, &source) in painting.iter_mut().zip(source) {
-            let (paint_value, source) = (i32::from(*paint), i32::from(source));
-            *paint = (source + (((paint_value - source) * weight + 128) >> 8)) as u8;
-        }
+    let weight = 256 - (strength * 256.0).round() as u16;
+    in_shares(source, painting, |source, painting| {
+        mix(painting, source, weight);
     });
 }
 
 /// Lets `change` change the painting by the source, a share at a time on every core.
-fn mix(source: &[u8], painting: &mut [u8], change: impl Fn(&[u8], &mut [u8]) + Sync) {
+fn in_shares(source: &[u8], painting: &mut [u8], change: impl Fn(&[u8], &mut [u8]) + Sync) {
     let shares = painting.par_chunks_mut(SHARE).zip(source.par_chunks(SHARE));
     shares.for_each(|(painting, source)| change(source, painting));
 }

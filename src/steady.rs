@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::detail::{self, Part};
 use crate::flow::{Carrier, Motion, Tracker};
-use crate::frame::{Carried, Frame};
+use crate::frame::{Carried, Frame, mix};
 use crate::noise_hold::NoiseHold;
 
 /// Changes of a pixel that are held back at full steadiness, of 255.
@@ -233,14 +233,5 @@ fn mix_valid(new: &mut [u8], old: &[u8], valid: &[u8], weight: u16) {
         for ((new, old), _) in pixels.zip(valid).filter(|(_, valid)| **valid != 0) {
             mix(new, old, weight);
         }
-    }
-}
-
-/// Moves `new` towards `old` by `weight`, in 1/256.
-#[inline(always)]
-fn mix(new: &mut [u8], old: &[u8], weight: u16) {
-    for (new, &old) in new.iter_mut().zip(old) {
-        let sum = u16::from(*new) * (256 - weight) + u16::from(old) * weight + 128;
-        *new = (sum >> 8) as u8;
     }
 }

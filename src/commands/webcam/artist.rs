@@ -9,7 +9,7 @@ use super::controls::Controls;
 use super::rate::RateControl;
 use super::styles::Styles;
 use crate::backend::Backend;
-use crate::frame::Frame;
+use crate::frame::{Frame, mix};
 use crate::paint::Painter;
 use crate::pipeline::live::{Picture, Shot};
 use crate::pipeline::worker::Worker;
@@ -213,13 +213,10 @@ impl Fade {
         if part >= 1.0 {
             return Ok(false);
         }
-        let weight = ((1.0 - part) * 256.0) as i32;
+        let weight = ((1.0 - part) * 256.0) as u16;
         let size = (painting.width, painting.height);
         self.scaler.run(&self.from, size, false, &mut self.scaled)?;
-        for (value, &old) in painting.pixels.iter_mut().zip(&self.scaled.pixels) {
-            let new = i32::from(*value);
-            *value = (new + (((i32::from(old) - new) * weight + 128) >> 8)) as u8;
-        }
+        mix(&mut painting.pixels, &self.scaled.pixels, weight);
         Ok(true)
     }
 }
