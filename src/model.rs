@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::network::{Layer, Network};
+use crate::network::{Layer, Network, Width};
 use crate::tensors;
 
 pub use crate::tensors::{Precision, Tensor};
@@ -25,37 +25,42 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Largest model file accepted, in bytes: forty times the largest network that is trained.
 const MAX_FILE: u64 = 256 << 20;
 
-/// The models inside the program: name and file.
-const BUILT_IN: &[(&str, &[u8])] = &[
-    (
-        "starry_night",
-        include_bytes!("../weights/starry_night.safetensors"),
-    ),
-    (
-        "great_wave",
-        include_bytes!("../weights/great_wave.safetensors"),
-    ),
-    (
-        "the_scream",
-        include_bytes!("../weights/the_scream.safetensors"),
-    ),
-    ("udnie", include_bytes!("../weights/udnie.safetensors")),
-    (
-        "composition_vii",
-        include_bytes!("../weights/composition_vii.safetensors"),
-    ),
-    (
-        "woman_with_hat",
-        include_bytes!("../weights/woman_with_hat.safetensors"),
-    ),
-    (
-        "delaunay_portrait",
-        include_bytes!("../weights/delaunay_portrait.safetensors"),
-    ),
-    (
-        "shipwreck",
-        include_bytes!("../weights/shipwreck.safetensors"),
-    ),
+/// A model inside the program.
+struct BuiltIn {
+    name: &'static str,
+    width: Width,
+    file: &'static [u8],
+}
+
+/// One row of [`BUILT_IN`].
+macro_rules! built_in {
+    ($width:ident, $name:literal) => {
+        BuiltIn {
+            name: $name,
+            width: Width::$width,
+            file: include_bytes!(concat!("../weights/", $name, ".safetensors")),
+        }
+    };
+}
+
+/// The models inside the program.
+const BUILT_IN: &[BuiltIn] = &[
+    built_in!(Small, "starry_night"),
+    built_in!(Small, "great_wave"),
+    built_in!(Small, "the_scream"),
+    built_in!(Small, "udnie"),
+    built_in!(Small, "composition_vii"),
+    built_in!(Small, "woman_with_hat"),
+    built_in!(Small, "delaunay_portrait"),
+    built_in!(Small, "shipwreck"),
+    built_in!(Medium, "starry_night_medium"),
+    built_in!(Medium, "great_wave_medium"),
+    built_in!(Medium, "the_scream_medium"),
+    built_in!(Medium, "udnie_medium"),
+    built_in!(Medium, "composition_vii_medium"),
+    built_in!(Medium, "woman_with_hat_medium"),
+    built_in!(Medium, "delaunay_portrait_medium"),
+    built_in!(Medium, "shipwreck_medium"),
 ];
 
 /// A trained network: its shape, its values and where it comes from.
@@ -93,8 +98,8 @@ pub struct Metadata {
 /// Where a model was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Inside the program.
-    BuiltIn,
+    /// Inside the program, of this width.
+    BuiltIn(Width),
     /// A file of the user's.
     File(PathBuf),
 }
@@ -279,14 +284,32 @@ impl Model {
     pub fn open(name: &str, origin: &Origin) -> Result<Self> {
         match origin {
             Origin::File(path) => Self::read(path),
-            Origin::BuiltIn => {
-                let (_, bytes) = BUILT_IN
-                    .iter()
-                    .find(|(built_in, _)| *built_in == name)
-                    .with_context(|| format!("no built-in model `{name}`"))?;
-                Self::from_bytes(bytes).with_context(|| format!("built-in model `{name}`"))
-            }
+            Origin::BuiltIn(_) => BUILT_IN
+                .iter()
+                .find(|built_in| built_in.name == name)
+                .with_context(|| format!("no built-in model `{name}`"))?
+                .read(),
         }
+    }
+
+    /// The mean of the built-in models of this width, which is no style but near to many; `None` where none
+    /// has this width.
+    pub fn built_in_mean(width: Width) -> Result<Option<Self>> {
+        let models = BUILT_IN.iter().filter(|built_in| built_in.width == width);
+        let parts = models.map(|built_in| Ok((built_in.read()?, 1.0)));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        (!parts.is_empty()).then(|| Self::mix(&parts)).transpose()
+    }
+
+    /// Whether built-in models have this width.
+    pub fn has_built_in(width: Width) -> bool {
+        BUILT_IN.iter().any(|built_in| built_in.width == width)
+    }
+}
+
+impl BuiltIn {
+    fn read(&self) -> Result<Model> {
+        Model::from_bytes(self.file).with_context(|| format!("built-in model `{}`", self.name))
     }
 }
 
@@ -333,7 +356,7 @@ pub fn list() -> Vec<(String, Origin)> {
     models.extend(
         BUILT_IN
             .iter()
-            .map(|(name, _)| (name.to_string(), Origin::BuiltIn)),
+            .map(|built_in| (built_in.name.to_string(), Origin::BuiltIn(built_in.width))),
     );
     models
 }

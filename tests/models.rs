@@ -308,16 +308,10 @@ fn styles_that_began_as_one_are_mixed() {
         "Sea"
     );
     // These began with the same random values alone.
-    let wider = ["starry_night", "the_scream"].map(|name| {
-        format!(
-            "{}/weights/{name}_medium.safetensors",
-            env!("CARGO_MANIFEST_DIR")
-        )
-    });
     stdout(&run(&[
         "mix",
-        &wider[0],
-        &wider[1],
+        "starry_night_medium",
+        "the_scream_medium",
         "-o",
         "wide.safetensors",
     ]));

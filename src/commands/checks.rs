@@ -1,6 +1,6 @@
 //! Checks and settings that the painting commands share, done before any work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
 use crate::media::picture;
-use crate::model::Model;
+use crate::model::{self, Model};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
 
@@ -56,6 +56,27 @@ pub(super) fn ensure_model_name(place: &Path) -> Result<()> {
         place.display()
     );
     Ok(())
+}
+
+/// The name of the model that a file of this path holds.
+pub(super) fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// Where the user's model of this name belongs.
+pub(super) fn place_of(name: &str) -> Result<PathBuf> {
+    let folder = model::user_folder()
+        .context("no home folder for models: name the model file with --output")?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("could not make folder `{}`", folder.display()))?;
+    Ok(folder.join(format!("{name}.safetensors")))
+}
+
+/// Says how to paint with a new model, which has a place of the user's choice or, by name, its own.
+pub(super) fn remark_use(place: Option<&Path>, name: &str) {
+    let model = place.map_or(name.into(), |place| place.display().to_string());
+    remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {model}");
 }
 
 /// A style and its weight: `a` counts 1, `a:0.7` counts 0.7, unless that `is_whole` a name.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::checks::{ensure_model_name, existing, weighted};
+use super::checks::{ensure_model_name, existing, place_of, remark_use, stem, weighted};
 use super::{Interrupted, STOP, ensure_input_file};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
 use crate::fetch::{self, Fetched, Source, VGG19};
@@ -130,7 +130,7 @@ fn show(name: &str) -> Result<()> {
     let (about, network) = (&model.metadata, &model.network);
     let size = match &origin {
         Origin::File(path) => std::fs::metadata(path)?.len(),
-        Origin::BuiltIn => model.to_bytes(Precision::F16)?.len() as u64,
+        Origin::BuiltIn(_) => model.to_bytes(Precision::F16)?.len() as u64,
     };
     let facts = [
         ("name", one_line(&about.name)),
@@ -162,15 +162,6 @@ fn show(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where the user's model of this name belongs.
-fn place_of(name: &str) -> Result<PathBuf> {
-    let folder = model::user_folder()
-        .context("no home folder for models: name the model file with --output")?;
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("could not make folder `{}`", folder.display()))?;
-    Ok(folder.join(format!("{name}.safetensors")))
-}
-
 /// Writes a new model to `output`, or as `name` into the user's folder, and says how to paint with it.
 fn install(mut model: Model, output: Option<&Path>, name: &str, existing: Existing) -> Result<()> {
     let place = match output {
@@ -178,11 +169,7 @@ fn install(mut model: Model, output: Option<&Path>, name: &str, existing: Existi
         None => place_of(name)?,
     };
     write(&mut model, &place, Precision::F32, existing)?;
-    let name = match output {
-        Some(place) => place.display().to_string(),
-        None => model.metadata.name,
-    };
-    remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {name}");
+    remark_use(output, &model.metadata.name);
     Ok(())
 }
 
@@ -194,12 +181,6 @@ fn write(model: &mut Model, place: &Path, precision: Precision, existing: Existi
     file.finish()?;
     say!("{}", place.display());
     Ok(())
-}
-
-/// The name of the model that a file of this path holds.
-fn stem(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
 }
 
 fn fetch_vgg19() -> Result<()> {
@@ -236,7 +217,7 @@ fn fetch_vgg19() -> Result<()> {
 
 fn place(origin: &Origin) -> String {
     match origin {
-        Origin::BuiltIn => "built in".to_string(),
+        Origin::BuiltIn(_) => "built in".to_string(),
         Origin::File(path) => path.display().to_string(),
     }
 }

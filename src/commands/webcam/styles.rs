@@ -6,6 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use anyhow::{Context, Result};
 
 use crate::model::{self, Model, Origin};
+use crate::network::Width;
 
 /// The models, by the order of their keys. Clones share them.
 #[derive(Clone)]
@@ -18,33 +19,35 @@ struct Style {
 }
 
 impl Styles {
-    /// Every model that `repaint models list` names; `first` (a name or file) comes first when it
-    /// is none of them. Returns the number of `first`. Fails when `first` cannot be read.
+    /// The user's models and those built-in ones that are as wide as `first` (a name or file), small ones
+    /// where none is; `first` comes first when it is none of them. Returns the number of `first`. Fails
+    /// when `first` cannot be read.
     pub fn gather(first: &str) -> Result<(Self, usize)> {
         let origin = model::locate(first)?;
+        let chosen = Model::open(first, &origin)?;
         let mut known = model::list();
         let mut names = std::collections::HashSet::new();
         known.retain(|(name, _)| names.insert(name.clone())); // of two, the first is meant
-        let place = match known.iter().position(|(_, known)| *known == origin) {
-            Some(place) if known[place].0 == first || origin != Origin::BuiltIn => place,
-            _ => match known.iter().position(|(name, _)| name == first) {
-                Some(place) if known[place].1 == origin => place,
-                _ => {
-                    known.insert(0, (first.to_string(), origin));
-                    0
-                }
-            },
+        let width = [Width::Small, Width::Medium, Width::Large]
+            .into_iter()
+            .find(|width| width.channels() == chosen.network.channels)
+            .filter(|width| Model::has_built_in(*width))
+            .unwrap_or_default();
+        known.retain(|(_, origin)| !matches!(origin, Origin::BuiltIn(other) if *other != width));
+        let meant = |(name, known): &(String, Origin)| {
+            *known == origin && (name == first || matches!(known, Origin::File(_)))
         };
+        let place = known.iter().position(meant).unwrap_or_else(|| {
+            known.insert(0, (first.to_string(), origin.clone()));
+            0
+        });
         let styles = known.into_iter().map(|(name, origin)| Style {
             name,
             origin,
             model: OnceLock::new(),
         });
         let styles = Self(Arc::new(styles.collect()));
-        let chosen = &styles.0[place];
-        let _ = chosen
-            .model
-            .set(Ok(Model::open(&chosen.name, &chosen.origin)?));
+        let _ = styles.0[place].model.set(Ok(chosen));
         Ok((styles, place))
     }
 
@@ -79,5 +82,30 @@ impl Styles {
             Some(Ok(model)) if !model.metadata.title.is_empty() => &model.metadata.title,
             _ => &self.0[style].name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_among_the_styles_that_are_as_wide_as_the_chosen_one() -> Result<()> {
+        for (first, width) in [
+            ("the_scream", Width::Small),
+            ("the_scream_medium", Width::Medium),
+        ] {
+            let (styles, place) = Styles::gather(first)?;
+            assert_eq!(styles.0[place].name, first);
+            let built_in = |style: &&Style| matches!(style.origin, Origin::BuiltIn(_));
+            let built_in: Vec<_> = styles.0.iter().filter(built_in).collect();
+            assert_eq!(built_in.len(), 8);
+            for style in built_in {
+                assert_eq!(style.origin, Origin::BuiltIn(width));
+                let model = Model::open(&style.name, &style.origin)?;
+                assert_eq!(model.network.channels, width.channels());
+            }
+        }
+        Ok(())
     }
 }
