@@ -256,9 +256,9 @@ fn a_card_trains_as_the_cpu_does() {
     let steps = |device| {
         let output = format!("{device:?}.safetensors");
         let job = Job {
-            settings: Settings::from_toml(&recipe).unwrap(),
+            settings: Settings::from_recipe(&recipe, None, None).unwrap(),
             painting: painting.clone(),
-            photos: photos.clone(),
+            photos: Some(photos.clone()),
             checkpoint_every: 1000,
             device,
             ..studio::job(folder.path(), vgg19.clone(), &output)

@@ -6,32 +6,34 @@ use clap::{Args, ValueEnum};
 
 use super::DeviceArg;
 use crate::network::Width;
+use crate::train::Start;
 
 /// `repaint train`.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
     /// Picture of the painting to learn from
     pub painting: PathBuf,
-    /// Folder of photographs to train on
+    /// Folder of photographs to train on; three pictures of the program's own when not given
     #[arg(long, value_name = "DIR")]
-    pub photos: PathBuf,
-    /// Model file to write (safetensors); beside it appears the folder OUT.training with preview,
-    /// loss curves, log and checkpoint
+    pub photos: Option<PathBuf>,
+    /// Model file to write (safetensors), by default one of the painting's name in your model folder, for
+    /// `--model NAME`; beside it appears the folder OUT.training with preview, loss curves, log and
+    /// checkpoint
     #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
+    pub output: Option<PathBuf>,
     /// Settings as TOML; what is given on the command line wins
     #[arg(long, value_name = "FILE.toml")]
     pub recipe: Option<PathBuf>,
     /// Width of the network [default: small]
     #[arg(long, value_enum)]
     pub network: Option<WidthArg>,
-    /// Training steps
+    /// Training steps [default: 300; 2000 with --start random]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Photographs in a step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub batch: Option<u32>,
-    /// Side of the square cut from each photograph, in pixels
+    /// Side of the square cut from each photograph, in pixels [default: 144; 192 with --start random]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
     pub crop: Option<u32>,
     /// Weight of the style against the content
@@ -43,9 +45,10 @@ pub struct TrainArgs {
     /// Whether the network also sees its last painting, which steadies it in motion
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,
-    /// Model of the same width to start with, a file or a name: an eighth of the steps is enough then
+    /// What to start with: a model of the same width (file or name), `built-in` (the mean of the built-in
+    /// styles) or `random` [default: built-in; random for large networks]
     #[arg(long, value_name = "MODEL")]
-    pub start: Option<String>,
+    pub start: Option<Start>,
     /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
     /// stills
     #[arg(long, value_name = "X")]

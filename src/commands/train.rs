@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_model_name, ensure_writable, set_threads};
+use super::checks::{ensure_model_name, ensure_writable, place_of, remark_use, set_threads, stem};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::TrainArgs;
@@ -43,6 +43,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             if skipped > 0 {
                 say!("photos left out because they could not be read: {skipped}");
             }
+            remark_use(args.output.as_deref(), &stem(&job.output));
             Ok(())
         }
         End::Stopped { steps, checkpoint } => Err(Interrupted(format!(
@@ -75,10 +76,13 @@ fn job(args: &TrainArgs) -> Result<Job> {
     let settings = settings(args)?;
     settings.ensure_sane()?;
     ensure_input_file(&args.painting, "picture")?;
-    let output = &args.output;
-    ensure_model_name(output)?;
-    ensure_writable(output, args.overwrite)?;
-    let folder = Folder::of(output);
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => place_of(&stem(&args.painting))?,
+    };
+    ensure_model_name(&output)?;
+    ensure_writable(&output, args.overwrite)?;
+    let folder = Folder::of(&output);
     let checkpoint = folder.checkpoint();
     ensure!(
         args.resume || args.overwrite || !checkpoint.exists(),
@@ -91,19 +95,21 @@ fn job(args: &TrainArgs) -> Result<Job> {
         ensure_writable(preview, args.overwrite || args.resume)?;
         ensure_not_input(&args.painting, preview)?;
     }
-    ensure!(
-        args.photos.is_dir(),
-        "no folder `{}`: name a folder of photos with --photos",
-        args.photos.display()
-    );
-    let validation = args.validation.clone();
+    if let Some(photos) = &args.photos {
+        ensure!(
+            photos.is_dir(),
+            "no folder `{}`: name a folder of photos with --photos, or leave it out",
+            photos.display()
+        );
+    }
+    let beside = || train::sibling_validation(args.photos.as_deref()?);
     Ok(Job {
         settings,
         painting: args.painting.clone(),
         photos: args.photos.clone(),
         vgg19: vgg::find(args.vgg19.as_deref())?,
-        output: output.clone(),
-        validation: validation.or_else(|| train::sibling_validation(&args.photos)),
+        output,
+        validation: args.validation.clone().or_else(beside),
         preview: args.preview.clone().unwrap_or_else(|| folder.preview()),
         preview_every: args.preview_every,
         checkpoint_every: args.checkpoint_every,
@@ -114,14 +120,15 @@ fn job(args: &TrainArgs) -> Result<Job> {
 
 /// The recipe's settings, with what the command line says in their place.
 fn settings(args: &TrainArgs) -> Result<Settings> {
+    let (network, start) = (args.network.map(Into::into), args.start.clone());
     let mut settings = match &args.recipe {
         Some(path) => {
             ensure_input_file(path, "recipe")?;
             let what = || format!("could not read recipe `{}`", path.display());
             let text = std::fs::read_to_string(path).with_context(what)?;
-            Settings::from_toml(&text).with_context(what)?
+            Settings::from_recipe(&text, network, start).with_context(what)?
         }
-        None => Settings::default(),
+        None => Settings::usual(network.unwrap_or_default(), start),
     };
     fn given<T: Clone>(option: &Option<T>, setting: &mut T) {
         if let Some(value) = option {
@@ -132,7 +139,6 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&args.title, &mut settings.title);
     given(&args.painter, &mut settings.painter);
     given(&args.year, &mut settings.year);
-    given(&args.network.map(Into::into), &mut settings.network);
     given(&args.steps, &mut settings.steps);
     given(&pixels(args.batch), &mut settings.batch);
     given(&pixels(args.crop), &mut settings.crop);
@@ -141,7 +147,6 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&args.tv_weight, &mut settings.tv_weight);
     given(&args.stability, &mut settings.stability);
     given(&args.memory, &mut settings.memory);
-    given(&args.start, &mut settings.start);
     given(&args.learning_rate, &mut settings.learning_rate);
     given(&args.seed, &mut settings.seed);
     Ok(settings)

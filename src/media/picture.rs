@@ -3,8 +3,9 @@
 //! Pictures become upright 8-bit sRGB, whatever they are stored as; what shows through transparent
 //! pixels is white paper.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -80,13 +81,30 @@ pub fn read(path: &Path) -> Result<Frame> {
     );
     ensure!(path.exists(), "no picture `{name}`: check the path");
     let file = File::open(path).with_context(|| format!("could not open picture `{name}`"))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+    let broken = || format!("could not read picture `{name}`");
+    let reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
-        .with_context(|| format!("could not read picture `{name}`"))?;
-    let format = reader.format();
+        .with_context(broken)?;
+    if reader.format() == Some(ImageFormat::Jpeg) {
+        let bytes = std::fs::read(path).with_context(broken)?;
+        ensure!(
+            jpeg_ends(&bytes),
+            "picture `{name}` is cut off: get the whole file"
+        );
+    }
+    decode(reader, &name)
+}
+
+/// Reads a picture from the bytes of its file, as [`read`] does; errors call it `name`.
+pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Frame> {
+    let reader = ImageReader::new(Cursor::new(bytes));
+    decode(reader.with_guessed_format()?, &name)
+}
+
+fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &dyn Display) -> Result<Frame> {
     ensure!(
         matches!(
-            format,
+            reader.format(),
             Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)
         ),
         "`{name}` is not a png, jpeg or webp picture: convert it to one of them"
@@ -102,13 +120,6 @@ pub fn read(path: &Path) -> Result<Frame> {
         "picture `{name}` is too large ({width}x{height}): scale it down to at most {MAX_SIDE} \
          pixels a side and 1 GiB"
     );
-    if format == Some(ImageFormat::Jpeg) {
-        let bytes = std::fs::read(path).with_context(broken)?;
-        ensure!(
-            jpeg_ends(&bytes),
-            "picture `{name}` is cut off: get the whole file"
-        );
-    }
     let orientation = decoder.orientation().with_context(broken)?;
     let profile = decoder.icc_profile().unwrap_or_default();
     let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;

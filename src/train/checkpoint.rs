@@ -39,7 +39,7 @@ impl Origin {
         let mut names = Sha256::new();
         for name in photos.names() {
             // The folder may move: names below it decide the order of the photos.
-            names.update(name.as_os_str().as_encoded_bytes());
+            names.update(name.as_encoded_bytes());
             names.update([0]);
         }
         Ok(Self {

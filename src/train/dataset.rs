@@ -1,9 +1,11 @@
-//! Photos for training: found in a folder, decoded ahead by threads of their own, cropped, flipped.
+//! Photos for training: found in a folder, or those of the program; decoded ahead by threads of their own, cropped, flipped.
 //!
 //! Every batch follows from the seed and the number of the step alone, so that a training can
 //! go on from any step. A photo that cannot be read is left out with a remark and another stands in.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,10 +42,27 @@ const LONGEST: usize = 8;
 /// Endings of the files that are taken for photos.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
-/// Photos of a folder, as batches of random crops.
+/// A photo to learn from or to measure on.
+#[derive(Clone, Debug)]
+pub enum Photo {
+    /// A picture file.
+    File(PathBuf),
+    /// One of the program's own pictures: name and file.
+    Sample(&'static str, &'static [u8]),
+}
+
+/// The program's own pictures. A style that begins with others is learned from them as well as from
+/// hundreds of photographs.
+const SAMPLES: [Photo; 3] = [
+    Photo::Sample("lake", include_bytes!("../../samples/lake.jpg")),
+    Photo::Sample("lighthouse", include_bytes!("../../samples/lighthouse.jpg")),
+    Photo::Sample("still_life", include_bytes!("../../samples/still_life.jpg")),
+];
+
+/// Photos, as batches of random crops.
 pub struct Dataset {
-    folder: PathBuf,
-    paths: Vec<PathBuf>,
+    folder: PathBuf, // below which files are named
+    photos: Vec<Photo>,
     batch: usize,
     crop: usize,
     seed: u64,
@@ -74,7 +93,7 @@ pub struct Batches {
 
 /// Every picture file below `folder`, sorted by path. Hidden files and folders are left out, links
 /// to folders are not followed.
-pub fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn photos_in(folder: &Path) -> Result<Vec<Photo>> {
     let mut photos = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -100,37 +119,51 @@ pub fn photos_in(folder: &Path) -> Result<Vec<PathBuf>> {
         folder.display(),
         ENDINGS.join(", ")
     );
-    Ok(photos)
+    Ok(photos.into_iter().map(Photo::File).collect())
 }
 
-/// Reads a photo and scales its shorter side to `short` pixels.
+/// Reads a picture file and scales its shorter side to `short` pixels.
 pub fn read_scaled(path: &Path, short: usize) -> Result<Frame> {
-    let frame = picture::read(path)?;
-    let (width, height) = (frame.width, frame.height);
-    let side = width.min(height);
-    ensure!(
-        side > 0 && width.max(height) <= side * LONGEST,
-        "`{}` is {width}x{height}: too narrow",
-        path.display()
-    );
-    let scaled = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
-    scale::resized(&frame, scaled(width), scaled(height))
+    Photo::File(path.to_path_buf()).read_scaled(short)
+}
+
+impl Photo {
+    /// Reads it and scales its shorter side to `short` pixels.
+    pub fn read_scaled(&self, short: usize) -> Result<Frame> {
+        let frame = match self {
+            Self::File(path) => picture::read(path)?,
+            Self::Sample(name, file) => picture::from_bytes(file, name)?,
+        };
+        let (width, height) = (frame.width, frame.height);
+        let side = width.min(height);
+        ensure!(
+            side > 0 && width.max(height) <= side * LONGEST,
+            "`{self}` is {width}x{height}: too narrow"
+        );
+        let scaled = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
+        scale::resized(&frame, scaled(width), scaled(height))
+    }
+}
+
+impl fmt::Display for Photo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Sample(name, _) => f.write_str(name),
+        }
+    }
 }
 
 impl Dataset {
-    /// Batches of `batch` square crops with sides of `crop` pixels from the photos below `folder`.
-    /// Fails when there are fewer photos than a batch has places.
-    pub fn open(folder: &Path, batch: usize, crop: usize, seed: u64) -> Result<Self> {
-        let paths = photos_in(folder)?;
-        ensure!(
-            paths.len() >= batch,
-            "only {} photos in `{}`, fewer than a batch of {batch}: add photos or lower --batch",
-            paths.len(),
-            folder.display()
-        );
+    /// Batches of `batch` square crops with sides of `crop` pixels from the photos below `folder`, or
+    /// from the program's own pictures.
+    pub fn open(folder: Option<&Path>, batch: usize, crop: usize, seed: u64) -> Result<Self> {
         Ok(Self {
-            folder: folder.to_path_buf(),
-            paths,
+            folder: folder.unwrap_or(Path::new("")).to_path_buf(),
+            photos: match folder {
+                Some(folder) => photos_in(folder)?,
+                None => SAMPLES.to_vec(),
+            },
             batch,
             crop,
             seed,
@@ -138,15 +171,17 @@ impl Dataset {
         })
     }
 
-    /// The photos as they are named below their folder, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &Path> {
-        let paths = self.paths.iter();
-        paths.map(|path| path.strip_prefix(&self.folder).unwrap_or(path))
+    /// The names of the photos, in their order: of files below their folder.
+    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.photos.iter().map(|photo| match photo {
+            Photo::File(path) => path.strip_prefix(&self.folder).unwrap_or(path).as_os_str(),
+            Photo::Sample(name, _) => OsStr::new(name),
+        })
     }
 
-    /// The photos, sorted by path.
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    /// The photos, those of a folder sorted by path.
+    pub fn photos(&self) -> &[Photo] {
+        &self.photos
     }
 
     /// Photos that were found to be unusable so far.
@@ -177,9 +212,9 @@ impl Dataset {
                     "{DRAWS} squares of {0}x{0} pixels, drawn from the {1} photos in a row, show one \
                      colour each: add photos that show something",
                     self.crop,
-                    self.paths.len()
+                    self.photos.len()
                 );
-                let first = random.random_range(0..self.paths.len());
+                let first = random.random_range(0..self.photos.len());
                 let photo = self.photo(first, &mut batch.remarks)?;
                 let left = random.random_range(0..=photo.width - self.crop);
                 let top = random.random_range(0..=photo.height - self.crop);
@@ -226,7 +261,7 @@ impl Dataset {
 
     /// Photo `first`, or the next one that can be read.
     fn photo(&self, first: usize, remarks: &mut Vec<String>) -> Result<Arc<Frame>> {
-        let count = self.paths.len();
+        let count = self.photos.len();
         for index in (first..first + count).map(|index| index % count) {
             let known = self.cache().photos.get(&index).cloned();
             if let Some(photo) = known {
@@ -235,7 +270,7 @@ impl Dataset {
                     None => continue,
                 }
             }
-            match read_scaled(&self.paths[index], self.crop + MARGIN) {
+            match self.photos[index].read_scaled(self.crop + MARGIN) {
                 Ok(photo) => return Ok(self.keep(index, photo)),
                 Err(error) => {
                     // Two threads may find the same broken photo: one says so.
@@ -247,7 +282,7 @@ impl Dataset {
         }
         bail!(
             "none of the {count} photos can be read; the first is `{}`",
-            self.paths[0].display()
+            self.photos[0]
         )
     }
 

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::dataset::{cut, read_scaled};
+use super::dataset::{Photo, cut};
 use super::loss::PerceptualLoss;
 use super::motion::Motion;
 use super::stability::Moved;
@@ -99,7 +99,7 @@ pub fn validate(
     network: &Network,
     weights: &BTreeMap<String, Tensor>,
     loss: &PerceptualLoss,
-    photos: &[PathBuf],
+    photos: &[Photo],
     device: &Device,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
@@ -107,11 +107,11 @@ pub fn validate(
     let weights = frozen(weights);
     let (mut content, mut style, mut count) = (0.0, 0.0, 0);
     let mut flicker = Flicker::default();
-    for path in photos {
+    for photo in photos {
         if stop.load(Ordering::SeqCst) {
             return Ok(None);
         }
-        let photo = match read_scaled(path, SHORT) {
+        let photo = match photo.read_scaled(SHORT) {
             Ok(photo) => ready(&photo, device)?,
             Err(error) => {
                 tell(Event::Remark(format!("left out a photo: {error:#}")));
@@ -176,14 +176,14 @@ pub struct Preview {
 
 impl Preview {
     /// Takes up to four of `photos`, spread over the list, that can be read.
-    pub fn open(place: &Path, photos: &[PathBuf], device: &Device) -> Result<Self> {
+    pub fn open(place: &Path, photos: &[Photo], device: &Device) -> Result<Self> {
         let step = photos.len().div_ceil(ROWS).max(1);
         let spread = photos.iter().step_by(step);
         let (_, others): (Vec<_>, Vec<_>) =
             photos.iter().enumerate().partition(|(i, _)| i % step == 0);
         let mut squares = Vec::new();
-        for path in spread.chain(others.into_iter().map(|(_, path)| path)) {
-            let Ok(photo) = read_scaled(path, SIDE) else {
+        for photo in spread.chain(others.into_iter().map(|(_, photo)| photo)) {
+            let Ok(photo) = photo.read_scaled(SIDE) else {
                 continue; // the training itself says which photos cannot be read
             };
             let mut square = vec![0.0; 3 * SIDE * SIDE];
@@ -197,10 +197,7 @@ impl Preview {
         ensure!(
             !squares.is_empty(),
             "no photo for the preview can be read (the first is `{}`)",
-            photos
-                .first()
-                .map_or(Path::new(""), PathBuf::as_path)
-                .display()
+            photos.first().map(Photo::to_string).unwrap_or_default()
         );
         Ok(Self {
             place: place.to_path_buf(),

@@ -43,7 +43,7 @@ use journal::Journal;
 use loss::{Form, PerceptualLoss, total_variation};
 use measure::{Preview, validate};
 pub use measure::{SHORT, Validation};
-pub use settings::Settings;
+pub use settings::{Settings, Start};
 use state::State;
 use vgg::Vgg19;
 
@@ -57,8 +57,8 @@ pub struct Job {
     pub settings: Settings,
     /// Picture of the painting.
     pub painting: PathBuf,
-    /// Folder of photos.
-    pub photos: PathBuf,
+    /// Folder of photos; the program's own pictures without one.
+    pub photos: Option<PathBuf>,
     /// VGG19's weights.
     pub vgg19: PathBuf,
     /// Model file to write; its stem becomes the model's name. Replaced if it exists.
@@ -155,7 +155,12 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     settings.ensure_sane()?;
     let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;
     let painting = dataset::read_scaled(&job.painting, settings.style_size)?;
-    let data = Dataset::open(&job.photos, settings.batch, settings.crop, settings.seed)?;
+    let data = Dataset::open(
+        job.photos.as_deref(),
+        settings.batch,
+        settings.crop,
+        settings.seed,
+    )?;
     let validation = match &job.validation {
         Some(folder) => dataset::photos_in(folder)?,
         None => Vec::new(),
@@ -165,8 +170,15 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let origin = Origin::new(settings, &painting, &data, &job.vgg19)?;
     let network = settings.network();
     let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
-    if !settings.start.is_empty() {
-        let model = Model::find(&settings.start)?;
+    let start = match &settings.start {
+        Start::Random => None,
+        Start::Model(name) => Some(Model::find(name)?),
+        Start::BuiltIn => Some(Model::built_in_mean(settings.network)?.with_context(|| {
+            let [a, b, c] = network.channels;
+            format!("no built-in style has {a}-{b}-{c} channels to start with: use --start random")
+        })?),
+    };
+    if let Some(model) = start {
         state.begin_with(&network, &model)?;
     }
     if job.resume {
@@ -189,7 +201,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         rising: RISING,
     };
     let shown = match validation.is_empty() {
-        true => data.paths(),
+        true => data.photos(),
         false => &validation,
     };
     folder.create()?;

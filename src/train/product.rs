@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::{Job, Validation, checkpoint};
+use super::{Job, Start, Validation, checkpoint};
 use crate::model::{Metadata, Model};
 use crate::tensors::Precision;
 
@@ -17,12 +17,14 @@ pub fn write(
     losses: Option<&Validation>,
 ) -> Result<()> {
     let mut settings = job.settings.clone();
-    let start = Path::new(&settings.start).file_name(); // a place on this machine says nothing elsewhere
-    let start = start.unwrap_or_default().to_string_lossy();
-    settings.start = start
-        .strip_suffix(".safetensors")
-        .unwrap_or(&start)
-        .to_string();
+    if let Start::Model(start) = &mut settings.start {
+        let name = Path::new(start).file_name(); // a place on this machine says nothing elsewhere
+        let name = name.unwrap_or_default().to_string_lossy();
+        *start = name
+            .strip_suffix(".safetensors")
+            .unwrap_or(&name)
+            .to_string();
+    }
     let stem = job.output.file_stem().unwrap_or_default();
     let metadata = Metadata {
         name: stem.to_string_lossy().into_owned(),

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::vgg::Vgg19;
+use crate::model::Model;
 use crate::network::{Network, Width};
 
 /// Settings of a training, as recipes and model files hold them (TOML).
@@ -23,9 +24,8 @@ pub struct Settings {
     pub network: Width,
     /// Whether the network also sees its last painting, carried along the motion.
     pub memory: bool,
-    /// Model of the same width that training begins with, a file or a name; random weights when empty.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub start: String,
+    /// What the weights are before the first step.
+    pub start: Start,
     /// Training steps.
     pub steps: u32,
     /// Photos in a step.
@@ -51,19 +51,69 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// What the weights of a network are before the first step; `built-in`, `random` or a model in recipes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Start {
+    /// The mean of the built-in styles of this width: as near to a new painting after 60 steps as the one of
+    /// them that is best for it, which no figure foretells (`training/README.md`).
+    #[default]
+    BuiltIn,
+    /// Random values.
+    Random,
+    /// Those of a model of the same width, a file or a name.
+    Model(String),
+}
+
+impl From<String> for Start {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "built-in" => Self::BuiltIn,
+            "random" => Self::Random,
+            _ => Self::Model(text),
+        }
+    }
+}
+
+impl From<Start> for String {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::BuiltIn => "built-in".to_string(),
+            Start::Random => "random".to_string(),
+            Start::Model(name) => name,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
+        Self::usual(Width::Small, None)
+    }
+}
+
+impl Settings {
+    /// The defaults for a network of this width that begins so: a style that begins with others needs an
+    /// eighth of the steps. Without `start` it is the built-in styles, where some have this width.
+    pub fn usual(network: Width, start: Option<Start>) -> Self {
+        let start = start.unwrap_or_else(|| match Model::has_built_in(network) {
+            true => Start::BuiltIn,
+            false => Start::Random,
+        });
+        let (steps, crop) = match start {
+            Start::Random => (2000, 192),
+            Start::BuiltIn | Start::Model(_) => (300, 144),
+        };
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
         Self {
             title: String::new(),
             painter: String::new(),
             year: String::new(),
-            network: Width::Small,
+            network,
             memory: true,
-            start: String::new(),
-            steps: 2000,
+            start,
+            steps,
             batch: 2,
-            crop: 192,
+            crop,
             style_size: 384,
             style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
@@ -74,11 +124,35 @@ impl Default for Settings {
             seed: 0,
         }
     }
-}
 
-impl Settings {
-    /// Reads a recipe: what it does not name keeps its default, a name it should not have is an
-    /// error.
+    /// Reads a recipe: what it does not name has the usual value, a name it should not have is an error.
+    /// `network` and `start` go before what the recipe says of them.
+    pub fn from_recipe(text: &str, network: Option<Width>, start: Option<Start>) -> Result<Self> {
+        let recipe = Self::from_toml(text)?;
+        let named: toml::Table = text.parse().context("no recipe")?;
+        let network = network.unwrap_or(recipe.network);
+        let start = start.or_else(|| named.contains_key("start").then(|| recipe.start.clone()));
+        let usual = Self::usual(network, start);
+        let steps = if named.contains_key("steps") {
+            recipe.steps
+        } else {
+            usual.steps
+        };
+        let crop = if named.contains_key("crop") {
+            recipe.crop
+        } else {
+            usual.crop
+        };
+        Ok(Self {
+            network,
+            start: usual.start,
+            steps,
+            crop,
+            ..recipe
+        })
+    }
+
+    /// Reads all settings, as [`Self::to_toml`] writes them.
     pub fn from_toml(text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| {

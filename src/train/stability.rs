@@ -12,8 +12,8 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Settings;
 use super::motion::{Motion, grain, normal, places};
+use super::{Settings, Start};
 use crate::network::Network;
 use crate::ops::{Field, transformer, warp};
 
@@ -57,7 +57,8 @@ pub fn paint(
     settings: &Settings,
     step: u32,
 ) -> Result<Painted> {
-    let early = f64::from(step) < LATE * f64::from(settings.steps) && settings.start.is_empty();
+    let early = f64::from(step) < LATE * f64::from(settings.steps);
+    let early = early && settings.start == Start::Random;
     let still = early || settings.stability == 0.0;
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
     random.set_stream(STREAM + u64::from(step));

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use repaint::frame::Frame;
 use repaint::media::picture;
+use repaint::network::Width;
 use repaint::output::Existing;
-use repaint::train::{Job, Settings};
+use repaint::train::{Job, Settings, Start};
 
 /// A folder with a painting and photos, all generated.
 pub fn studio(photos: usize) -> Result<tempfile::TempDir> {
@@ -42,10 +43,10 @@ pub fn job(studio: &Path, vgg19: PathBuf, output: &str) -> Job {
             crop: 32,
             style_size: 48,
             seed: 5,
-            ..Settings::default()
+            ..Settings::usual(Width::Small, Some(Start::Random))
         },
         painting: studio.join("painting.png"),
-        photos: studio.join("photos"),
+        photos: Some(studio.join("photos")),
         vgg19,
         output: studio.join(output),
         validation: None,
