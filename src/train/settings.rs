@@ -92,8 +92,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults for a network of this width that begins so: a style that begins with others needs an
-    /// eighth of the steps. Without `start` it is the built-in styles, where some have this width.
+    /// The defaults for a network of this width that begins so: a style that begins with others needs a
+    /// seventh of the steps. Without `start` it is the built-in styles, where some have this width.
     pub fn usual(network: Width, start: Option<Start>) -> Self {
         let start = start.unwrap_or_else(|| match Model::has_built_in(network) {
             true => Start::BuiltIn,
@@ -128,28 +128,14 @@ impl Settings {
     /// Reads a recipe: what it does not name has the usual value, a name it should not have is an error.
     /// `network` and `start` go before what the recipe says of them.
     pub fn from_recipe(text: &str, network: Option<Width>, start: Option<Start>) -> Result<Self> {
-        let recipe = Self::from_toml(text)?;
-        let named: toml::Table = text.parse().context("no recipe")?;
+        let recipe = Self::from_toml(text)?; // which names the line of a mistake
+        let mut named: toml::Table = text.parse().context("no recipe")?;
         let network = network.unwrap_or(recipe.network);
-        let start = start.or_else(|| named.contains_key("start").then(|| recipe.start.clone()));
-        let usual = Self::usual(network, start);
-        let steps = if named.contains_key("steps") {
-            recipe.steps
-        } else {
-            usual.steps
-        };
-        let crop = if named.contains_key("crop") {
-            recipe.crop
-        } else {
-            usual.crop
-        };
-        Ok(Self {
-            network,
-            start: usual.start,
-            steps,
-            crop,
-            ..recipe
-        })
+        named.remove("network");
+        let start = start.or(named.remove("start").map(|_| recipe.start));
+        let mut all = toml::Table::try_from(Self::usual(network, start))?;
+        all.extend(named);
+        Ok(all.try_into()?)
     }
 
     /// Reads all settings, as [`Self::to_toml`] writes them.

@@ -57,8 +57,8 @@ pub fn paint(
     settings: &Settings,
     step: u32,
 ) -> Result<Painted> {
-    let early = f64::from(step) < LATE * f64::from(settings.steps);
-    let early = early && settings.start == Start::Random;
+    let early =
+        settings.start == Start::Random && f64::from(step) < LATE * f64::from(settings.steps);
     let still = early || settings.stability == 0.0;
     let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
     random.set_stream(STREAM + u64::from(step));

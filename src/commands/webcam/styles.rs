@@ -6,7 +6,6 @@ use std::thread::{Builder, JoinHandle};
 use anyhow::{Context, Result};
 
 use crate::model::{self, Model, Origin};
-use crate::network::Width;
 
 /// The models, by the order of their keys. Clones share them.
 #[derive(Clone)]
@@ -26,13 +25,15 @@ impl Styles {
         let origin = model::locate(first)?;
         let chosen = Model::open(first, &origin)?;
         let mut known = model::list();
+        let as_wide = |(_, origin): &(String, Origin)| match origin {
+            Origin::BuiltIn(width) => {
+                Some(*width).filter(|width| width.channels() == chosen.network.channels)
+            }
+            Origin::File(_) => None,
+        };
+        let width = known.iter().find_map(as_wide).unwrap_or_default();
         let mut names = std::collections::HashSet::new();
         known.retain(|(name, _)| names.insert(name.clone())); // of two, the first is meant
-        let width = [Width::Small, Width::Medium, Width::Large]
-            .into_iter()
-            .find(|width| width.channels() == chosen.network.channels)
-            .filter(|width| Model::has_built_in(*width))
-            .unwrap_or_default();
         known.retain(|(_, origin)| !matches!(origin, Origin::BuiltIn(other) if *other != width));
         let meant = |(name, known): &(String, Origin)| {
             *known == origin && (name == first || matches!(known, Origin::File(_)))
@@ -88,6 +89,7 @@ impl Styles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Width;
 
     #[test]
     fn keys_stay_among_the_styles_that_are_as_wide_as_the_chosen_one() -> Result<()> {
