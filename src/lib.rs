@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! webcam:  capture -> newest -> paint -> newest -> main thread: window, keys
-//!                                  |-> bounded(8) -> encode (recording)
+//!                                  |-> bounded(8) -> encode (recording), with what the microphone hears
 //!                                  `-> newest -> virtual camera
 //! video:   decode -> bounded(4) -> watch -> bounded(2) -> paint -> bounded(4) -> encode;
 //!          other streams copied

@@ -113,7 +113,7 @@ fn the_gpu_decodes_a_film_and_the_cpu_what_the_gpu_does_not_give() -> Result<()>
 fn a_film_is_encoded_by_the_cpu_where_the_gpu_has_no_encoder() -> Result<()> {
     use repaint::media::Hwaccel;
     use repaint::media::decode::VideoInfo;
-    use repaint::media::encode::{EncodeSettings, Encoder};
+    use repaint::media::encode::{Beside, EncodeSettings, Encoder};
     use repaint::output::Existing;
 
     let folder = tempfile::tempdir()?;
@@ -129,7 +129,7 @@ fn a_film_is_encoded_by_the_cpu_where_the_gpu_has_no_encoder() -> Result<()> {
             Existing::Keep,
             &info,
             &settings,
-            None,
+            Beside::Nothing,
         )
     };
     if Path::new("/proc/driver/nvidia/version").exists() {

@@ -13,7 +13,7 @@ use anyhow::Result;
 use clips::{convert, copy, fast, frames, has_ffmpeg, number, probe, watch_nothing};
 use common::data;
 use repaint::media::decode::Decoder;
-use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::output::Existing;
 use repaint::pipeline;
 
@@ -220,7 +220,13 @@ fn stopping_in_the_middle_leaves_a_playable_file() -> Result<()> {
     let output = folder.path().join("part.mp4");
     let mut decoder = Decoder::open(&input, Some(64))?;
     let info = decoder.info().clone();
-    let mut encoder = Encoder::create(&output, Existing::Keep, &info, &fast(), Some(&input))?;
+    let mut encoder = Encoder::create(
+        &output,
+        Existing::Keep,
+        &info,
+        &fast(),
+        Beside::Source(&input),
+    )?;
     let stop = AtomicBool::new(false);
     let report = pipeline::run(
         &mut decoder,
@@ -263,7 +269,7 @@ fn a_dropped_encoder_leaves_nothing_behind() -> Result<()> {
         Existing::Keep,
         decoder.info(),
         &settings,
-        Some(&input),
+        Beside::Source(&input),
     )?);
     assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
     Ok(())

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
 use repaint::media::decode::{Decoder, VideoInfo};
-use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::output::Existing;
 
 #[test]
@@ -296,7 +296,7 @@ fn wrong_encoders_and_settings_are_refused_in_one_line() -> Result<()> {
             ..EncodeSettings::default()
         };
         let path = folder.path().join(name);
-        let error = Encoder::create(&path, Existing::Keep, &info, &settings, None);
+        let error = Encoder::create(&path, Existing::Keep, &info, &settings, Beside::Nothing);
         format!("{:#}", error.err().expect("an error"))
     };
     for (error, words) in [
@@ -344,8 +344,13 @@ fn other_encoders_work_by_name() -> Result<()> {
             codec: Some(codec.into()),
             ..EncodeSettings::default()
         };
-        let mut encoder =
-            Encoder::create(&output, Existing::Keep, &info, &settings, Some(&source))?;
+        let mut encoder = Encoder::create(
+            &output,
+            Existing::Keep,
+            &info,
+            &settings,
+            Beside::Source(&source),
+        )?;
         let stop = std::sync::atomic::AtomicBool::new(false);
         repaint::pipeline::run(
             &mut decoder,

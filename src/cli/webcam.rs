@@ -13,7 +13,7 @@ pub struct WebcamArgs {
     /// Camera by its number, path or part of its name; or a video file, played as if it were live
     #[arg(long, value_name = "CAMERA", default_value = "0")]
     pub camera: String,
-    /// List the cameras and their modes
+    /// List the cameras, their modes and the microphones
     #[arg(long)]
     pub list: bool,
     /// Pixel format to ask the camera for; the one that suits size and rate best when not given
@@ -35,6 +35,10 @@ pub struct WebcamArgs {
     /// Record the painting to this file (mp4, mkv, mov, webm)
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Microphone that recordings listen to, by part of its name; or `none`. The usual one when not given,
+    /// none with a video file as the camera
+    #[arg(long, value_name = "MICROPHONE")]
+    pub microphone: Option<String>,
     /// V4L2 output device that other programs see as a camera, such as /dev/video10
     #[arg(long, value_name = "DEVICE")]
     pub virtual_camera: Option<PathBuf>,

@@ -13,7 +13,7 @@ use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
 use crate::media::decode::{Decoder, VideoInfo};
-use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
+use crate::media::encode::{Beside, Container, EncodeSettings, Encoder, Ending};
 use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
@@ -43,7 +43,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         crf: args.crf,
         preset: args.preset.clone(),
     };
-    let (info, source) = (decoder.info().clone(), Some(input));
+    let (info, source) = (decoder.info().clone(), Beside::Source(input));
     let mut encoder = Encoder::create(
         place,
         existing(args.paint.overwrite),
@@ -200,7 +200,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let place = folder.path().join("a.mp4");
         let (info, settings) = (VideoInfo::new(64, 48, (25, 1)), EncodeSettings::default());
-        let mut encoder = Encoder::create(&place, Existing::Keep, &info, &settings, None)?;
+        let mut encoder =
+            Encoder::create(&place, Existing::Keep, &info, &settings, Beside::Nothing)?;
         let mut frame = Frame::new(64, 48);
         for i in 0..5 {
             (frame.index, frame.pts) = (i, i as i64);

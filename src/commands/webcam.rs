@@ -7,9 +7,11 @@ mod files;
 mod rate;
 mod recorder;
 mod show;
+mod sound;
 mod stats;
 mod styles;
 mod view;
+mod writer;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +27,7 @@ use super::{Interrupted, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
 use crate::media::camera;
+use crate::media::microphone;
 use crate::media::player::Player;
 use crate::media::virtual_camera::VirtualCamera;
 use crate::media::window::Window;
@@ -51,6 +54,9 @@ const USUAL_SIDE: u32 = 480;
 /// Most frames a second that are held where `--fps` asks for no rate.
 const USUAL_RATE: f64 = 30.0;
 
+/// What `--microphone` names for recordings without sound.
+const NO_MICROPHONE: &str = "none";
+
 /// Longest and shortest width of the window when it opens, in pixels.
 const WINDOW_WIDTHS: (usize, usize) = (640, 1280);
 
@@ -63,6 +69,9 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     ensure_outputs(args, existing)?;
     set_threads(args.paint.threads)?;
     let mask = open_mask(&args.paint)?;
+    if let (Some(_), Some(named)) = (&args.microphone, microphone(args)) {
+        microphone::find(&named)?;
+    }
     let mut source = open_source(args)?;
     let window = match args.headless {
         true => None,
@@ -104,9 +113,18 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let rate = held_rate.map(|fps| RateControl::new(fps, side, lowest.min(ceiling)..=ceiling));
     let output_size = fitted((width, height), ceiling as usize);
     let frame_rate = recorded_rate(args.fps, source.frame_rate());
-    let hwaccel = hwaccel(&args.film, painter.device());
-    let begin = |place| Recording::begin(place, existing, output_size, frame_rate, hwaccel);
-    let tape = Arc::new(Mutex::new(args.record.as_deref().map(begin).transpose()?));
+    let format = recorder::Format {
+        size: output_size,
+        rate: frame_rate,
+        hwaccel: hwaccel(&args.film, painter.device()),
+        microphone: microphone(args),
+    };
+    let begin = |place| Recording::begin(place, existing, &format);
+    let recording = args.record.as_deref().map(begin).transpose()?;
+    if let (Some(recording), Some(_)) = (&recording, &format.microphone) {
+        remark!("recording {}", recording.sound());
+    }
+    let tape = Arc::new(Mutex::new(recording));
     let device = match &args.virtual_camera {
         Some(path) => Some(feed(VirtualCamera::open(path, output_size, frame_rate)?)?),
         None => None,
@@ -114,9 +132,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let device = Arc::new(Mutex::new(device));
     let files = files::Settings {
         folder: args.folder.clone().unwrap_or_default(),
-        output_size,
-        rate: frame_rate,
-        hwaccel,
+        format,
     };
     let settings = Settings {
         frames: args.frames,
@@ -270,6 +286,18 @@ fn open_source(args: &WebcamArgs) -> Result<Box<dyn LiveSource>> {
     Ok(Box::new(camera::open(&args.camera, wanted)?))
 }
 
+/// The microphone that recordings listen to. The usual one for cameras, none for files that are played, unless
+/// another is named.
+fn microphone(args: &WebcamArgs) -> Option<String> {
+    let is_file = Path::new(&args.camera).is_file();
+    match args.microphone.as_deref() {
+        None if is_file => None,
+        None => Some(microphone::DEFAULT.to_string()),
+        Some(NO_MICROPHONE) => None,
+        Some(named) => Some(named.to_string()),
+    }
+}
+
 fn open_window(camera: (usize, usize)) -> Result<Window> {
     let width = camera.0.clamp(WINDOW_WIDTHS.0, WINDOW_WIDTHS.1);
     let height = (camera.1 * width / camera.0.max(1)).clamp(64, WINDOW_WIDTHS.1);
@@ -277,7 +305,7 @@ fn open_window(camera: (usize, usize)) -> Result<Window> {
 }
 
 fn list() -> Result<()> {
-    let cameras = camera::list()?;
+    let (cameras, microphones) = (camera::list()?, microphone::list()?);
     if cameras.is_empty() {
         remark!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
     }
@@ -289,6 +317,13 @@ fn list() -> Result<()> {
         if let Some(trouble) = &camera.trouble {
             say!("    {trouble}");
         }
+    }
+    for microphone in microphones {
+        let usual = match microphone.is_usual {
+            true => " (used unless another is named)",
+            false => "",
+        };
+        say!("microphone: {}{usual}", microphone.name);
     }
     Ok(())
 }

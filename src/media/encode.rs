@@ -12,12 +12,12 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::rescale;
 
-use super::FrameSink;
-use super::Hwaccel;
 use super::decode::VideoInfo;
 use super::encode_copy::Copier;
+use super::encode_sound::AudioEncoder;
 use super::encode_video::VideoEncoder;
 use super::ffmpeg;
+use super::{FrameSink, Hwaccel, SoundFormat};
 use crate::frame::Frame;
 use crate::output::{Existing, Output, Room};
 
@@ -64,6 +64,17 @@ pub enum Ending {
     Whole(i64),
     /// After the last frame written; the other streams end there as well.
     Cut,
+}
+
+/// What a file holds besides its painted frames.
+#[derive(Clone, Copy, Debug)]
+pub enum Beside<'a> {
+    /// Nothing.
+    Nothing,
+    /// The other streams, the chapters and the metadata of this file.
+    Source(&'a Path),
+    /// Sound, which [`Encoder::write_sound`] brings.
+    Sound(SoundFormat),
 }
 
 /// The containers that files are written in, by the ending of their names.
@@ -117,26 +128,32 @@ impl Container {
     }
 }
 
+/// What writes [`Beside`].
+enum Others {
+    Nothing,
+    Copied(Box<Copier>),
+    Heard(Box<AudioEncoder>),
+}
+
 /// Writes a video file.
 pub struct Encoder {
     muxer: av::format::context::Output,
     video: VideoEncoder,
-    copier: Option<Copier>,
+    beside: Others,
     remarks: Vec<String>,
     place: PathBuf,
     output: Output,
 }
 
 impl Encoder {
-    /// Begins the file `place`. `info` describes the frames to come. The other streams, the
-    /// chapters and the metadata come from `source`. Fails when the file cannot be written, the
+    /// Begins the file `place`. `info` describes the frames to come, `beside` the rest. Fails when the file cannot be written, the
     /// encoder is unknown or refuses its settings, or the container cannot hold it.
     pub fn create(
         place: &Path,
         existing: Existing,
         info: &VideoInfo,
         settings: &EncodeSettings,
-        source: Option<&Path>,
+        beside: Beside,
     ) -> Result<Self> {
         ffmpeg::start()?;
         let container = Container::of(place)?;
@@ -146,17 +163,22 @@ impl Encoder {
         let mut muxer = av::format::output_as(&url, container.muxer()).with_context(failed)?;
         let mut video = VideoEncoder::open(container, &muxer, info, settings)?;
         let mut remarks = Vec::new();
-        let mut copier = match source {
-            Some(source) => Some(Copier::open(
+        let mut beside = match beside {
+            Beside::Source(source) => Others::Copied(Box::new(Copier::open(
                 source,
                 container,
                 &mut muxer,
                 &mut video,
                 &mut remarks,
-            )?),
-            None => {
+            )?)),
+            Beside::Nothing => {
                 video.add_stream(&mut muxer)?;
-                None
+                Others::Nothing
+            }
+            Beside::Sound(heard) => {
+                video.add_stream(&mut muxer)?;
+                let encoder = AudioEncoder::open_live(heard, container, &mut muxer)?;
+                Others::Heard(Box::new(encoder))
             }
         };
         let mut options = av::Dictionary::new();
@@ -179,13 +201,16 @@ impl Encoder {
         }
         muxer.write_header_with(options).with_context(failed)?;
         video.begin(&muxer)?;
-        if let Some(copier) = &mut copier {
-            copier.begin(&muxer);
+        let bases: Vec<_> = muxer.streams().map(|stream| stream.time_base()).collect();
+        match &mut beside {
+            Others::Nothing => {}
+            Others::Copied(copier) => copier.begin(&bases),
+            Others::Heard(encoder) => encoder.begin(&bases),
         }
         Ok(Self {
             muxer,
             video,
-            copier,
+            beside,
             remarks,
             place: place.to_path_buf(),
             output,
@@ -211,6 +236,17 @@ impl Encoder {
     pub fn frames_written(&self) -> u64 {
         let stream = self.muxer.stream(self.video.stream());
         stream.map_or(0, |stream| stream.frames().max(0) as u64)
+    }
+
+    /// Takes samples of the kind that [`Beside::Sound`] told, the first of which was heard at the time `at`,
+    /// counted in samples from when the first frame is shown.
+    pub fn write_sound(&mut self, samples: &[f32], at: i64) -> Result<()> {
+        let Others::Heard(encoder) = &mut self.beside else {
+            return Ok(());
+        };
+        encoder
+            .write_samples(samples, at, &mut self.muxer)
+            .with_context(|| format!("could not write `{}`", self.place.display()))
     }
 
     /// Fails when the disk takes little more than the end of the file: one that is full leaves nothing
@@ -250,15 +286,18 @@ impl Encoder {
             .video
             .finish(&mut self.muxer, end)
             .with_context(failed)?;
-        if let Some(copier) = &mut self.copier {
-            let limit = if ending == Ending::Cut {
-                last
-            } else {
-                i64::MAX
-            };
-            let copied = copier.copy_until(limit, &mut self.muxer);
-            copier.finish(&mut self.muxer)?;
-            copied?;
+        match &mut self.beside {
+            Others::Nothing => {}
+            Others::Copied(copier) => {
+                let limit = match ending {
+                    Ending::Cut => last,
+                    Ending::Whole(_) => i64::MAX,
+                };
+                let copied = copier.copy_until(limit, &mut self.muxer);
+                copier.finish(&mut self.muxer)?;
+                copied?;
+            }
+            Others::Heard(encoder) => encoder.finish(&mut self.muxer).with_context(failed)?,
         }
         Ok(())
     }
@@ -301,7 +340,7 @@ impl FrameSink for Encoder {
             .video
             .write(frame, &mut self.muxer)
             .with_context(failed)?;
-        if let Some(copier) = &mut self.copier {
+        if let Others::Copied(copier) = &mut self.beside {
             copier
                 .copy_until(time, &mut self.muxer)
                 .with_context(failed)?;

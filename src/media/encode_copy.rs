@@ -126,15 +126,14 @@ impl Copier {
         })
     }
 
-    /// Learns the time bases that the muxer chose; called after the header.
-    pub fn begin(&mut self, muxer: &Output) {
-        let bases: Vec<_> = muxer.streams().map(|s| s.time_base()).collect();
+    /// Learns the time bases that the muxer chose for its streams; called after the header.
+    pub fn begin(&mut self, bases: &[av::Rational]) {
         for route in &mut self.routes {
             match route {
                 Route::Skip | Route::Attached => {}
                 Route::Copy { to, base, .. } => *base = bases[*to],
-                Route::Transcode(transcoder) => transcoder.begin(&bases),
-                Route::Rewrite(transcoder) => transcoder.begin(&bases),
+                Route::Transcode(transcoder) => transcoder.begin(bases),
+                Route::Rewrite(transcoder) => transcoder.begin(bases),
             }
         }
     }

@@ -35,6 +35,8 @@ mod encode_choice;
 #[cfg(feature = "video")]
 mod encode_copy;
 #[cfg(feature = "video")]
+mod encode_sound;
+#[cfg(feature = "video")]
 mod encode_subtitle;
 #[cfg(feature = "video")]
 mod encode_video;
@@ -46,6 +48,10 @@ mod ffmpeg_hwaccel;
 mod ffmpeg_ycbcr;
 #[cfg(feature = "webcam")]
 mod full_screen;
+#[cfg(all(feature = "video", feature = "webcam"))]
+pub mod microphone;
+#[cfg(all(feature = "video", feature = "webcam"))]
+mod microphone_sources;
 pub mod picture;
 #[cfg(feature = "video")]
 pub mod player;
@@ -74,6 +80,15 @@ pub trait FrameSource {
 pub trait FrameSink {
     /// Takes one picture.
     fn write(&mut self, frame: &Frame) -> Result<()>;
+}
+
+/// How sound is sampled while it is heard: as `f32` from -1 to 1, samples of one moment side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoundFormat {
+    /// Samples a second of each channel.
+    pub rate: u32,
+    /// 1 or 2.
+    pub channels: u16,
 }
 
 /// Who decodes and encodes a film besides the CPU.

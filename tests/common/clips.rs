@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use repaint::frame::Frame;
 use repaint::media::decode::{Decoder, VideoInfo};
-use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::media::{FrameSink, FrameSource};
 use repaint::output::Existing;
 use repaint::pipeline::{self, Report};
@@ -37,7 +37,13 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
     let settings = settings(output);
     let mut decoder = Decoder::open(input, size)?;
     let info = decoder.info().clone();
-    let mut encoder = Encoder::create(output, Existing::Keep, &info, &settings, Some(input))?;
+    let mut encoder = Encoder::create(
+        output,
+        Existing::Keep,
+        &info,
+        &settings,
+        Beside::Source(input),
+    )?;
     let stop = AtomicBool::new(false);
     let report = pipeline::run(
         &mut decoder,
@@ -142,7 +148,13 @@ pub fn write(
 ) -> Result<()> {
     let mut info = VideoInfo::new(size.0, size.1, (25, 1));
     info.time_base = base;
-    let mut encoder = Encoder::create(path, Existing::Keep, &info, &settings(path), None)?;
+    let mut encoder = Encoder::create(
+        path,
+        Existing::Keep,
+        &info,
+        &settings(path),
+        Beside::Nothing,
+    )?;
     let mut frame = Frame::new(size.0, size.1);
     for pixel in frame.pixels.chunks_exact_mut(3) {
         pixel.copy_from_slice(&colour);

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use super::{figures, number, read_clip, studio, webcam, write_clip, write_noise};
 
-fn run(command: &mut Command) -> (Output, String) {
+pub fn run(command: &mut Command) -> (Output, String) {
     let output = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said)
@@ -23,7 +23,7 @@ fn listing(folder: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_refused(command: &mut Command, words: &[&str]) {
+pub fn assert_refused(command: &mut Command, words: &[&str]) {
     let (output, said) = run(command);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");

@@ -6,6 +6,7 @@
 mod flat_models;
 mod headless;
 mod screen;
+mod sound;
 mod window;
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::process::Command;
 use flat_models::write_flat_model;
 use repaint::frame::Frame;
 use repaint::media::decode::{Decoder, VideoInfo};
-use repaint::media::encode::{EncodeSettings, Encoder, Ending};
+use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::media::{FrameSink, FrameSource};
 use repaint::output::Existing;
 use tempfile::TempDir;
@@ -59,7 +60,8 @@ fn write_noise(path: &Path) {
 fn write_frames(path: &Path, ticks: &[i64], mut fill: impl FnMut(&mut Frame)) {
     let info = VideoInfo::new(320, 240, (25, 1));
     let settings = EncodeSettings::default();
-    let mut encoder = Encoder::create(path, Existing::Keep, &info, &settings, None).expect("made");
+    let mut encoder =
+        Encoder::create(path, Existing::Keep, &info, &settings, Beside::Nothing).expect("made");
     let mut frame = Frame::new(320, 240);
     for &tick in ticks {
         fill(&mut frame);

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
-use super::recorder::{Ended, Recording, free_name, snapshots};
+use super::recorder::{Ended, Format, Recording, free_name, snapshots};
 use super::show::lock;
 use crate::frame::Frame;
-use crate::media::Hwaccel;
 use crate::output::Existing;
 use crate::pipeline::worker::Worker;
 
@@ -27,12 +26,8 @@ const DEVICE_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Settings {
     /// Where snapshots and recordings go.
     pub folder: PathBuf,
-    /// Size of recordings.
-    pub output_size: (usize, usize),
-    /// Nominal frame rate of recordings.
-    pub rate: (i32, i32),
-    /// Who encodes recordings, if it can.
-    pub hwaccel: Hwaccel,
+    /// What recordings are like.
+    pub format: Format,
 }
 
 /// What is written, and what still has to be completed.
@@ -101,23 +96,19 @@ impl Files {
             return words;
         }
         let place = free_name(&self.settings.folder, "mp4", &mut self.numbers.1);
-        let Settings {
-            output_size,
-            rate,
-            hwaccel,
-            ..
-        } = self.settings;
-        match Recording::begin(&place, Existing::Keep, output_size, rate, hwaccel) {
+        match Recording::begin(&place, Existing::Keep, &self.settings.format) {
             Ok(recording) => {
+                let words = format!("recording {}: {}", recording.sound(), place.display());
                 *lock(&self.tape) = Some(recording);
-                format!("recording: {}", place.display())
+                words
             }
             Err(error) => format!("{error:#}"),
         }
     }
 
     /// Lets go of recordings that are whole. Returns what to tell the user of those that broke off,
-    /// of snapshots that could not be written and of a virtual camera that takes nothing any more.
+    /// of microphones that are lost, of snapshots that could not be written and of a virtual camera that
+    /// takes nothing any more.
     pub fn troubles(&mut self) -> Result<Vec<String>> {
         let failed = lock(&self.tape).take_if(|recording| recording.has_failed());
         if let Some(recording) = failed {
@@ -131,7 +122,8 @@ impl Files {
             let failed = std::mem::replace(&mut self.snapshots, snapshots()?);
             results.push((false, failed.finish()));
         }
-        let mut words = Vec::new();
+        let running = lock(&self.tape).as_mut().and_then(Recording::go_on);
+        let mut words: Vec<_> = running.into_iter().collect();
         for (owed, result) in results {
             if let Err(error) = result {
                 words.push(format!("{error:#}"));
@@ -181,9 +173,12 @@ mod tests {
     fn files(folder: &std::path::Path) -> Result<Files> {
         let settings = Settings {
             folder: folder.to_path_buf(),
-            output_size: (64, 48),
-            rate: (25, 1),
-            hwaccel: Hwaccel::None,
+            format: Format {
+                size: (64, 48),
+                rate: (25, 1),
+                hwaccel: crate::media::Hwaccel::None,
+                microphone: None,
+            },
         };
         Files::new(settings, Tape::default(), Device::default())
     }

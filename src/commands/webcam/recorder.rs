@@ -1,22 +1,22 @@
 //! Recordings and snapshots: paintings to files, in threads of their own.
-//!
-//! Frames lie on the even grid of the nominal frame rate, each at the tick nearest to when it was
-//! taken: the clip runs evenly and lasts as long as what it shows.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::sound::Sound;
+use super::writer::{Message, Writer};
 use crate::frame::Frame;
 use crate::media::decode::VideoInfo;
-use crate::media::encode::{Container, EncodeSettings, Encoder, Ending};
-use crate::media::{FrameSink, Hwaccel, picture};
+use crate::media::encode::{Beside, Container, EncodeSettings, Encoder};
+use crate::media::microphone;
+use crate::media::{Hwaccel, picture};
 use crate::output::{Existing, Output};
 use crate::pipeline::worker::{Closed, Worker};
-use crate::scale::Scaler;
 
 /// Paintings that wait for the encoder: evens out its bursts; more would only hide that it is too
 /// slow.
@@ -25,6 +25,22 @@ const QUEUE: usize = 8;
 /// Frame rates above this are recorded at this one.
 const HIGHEST_RATE: f64 = 120.0;
 
+/// Sound is written this often while no paintings come.
+const SOUND_ALONE: Duration = Duration::from_millis(500);
+
+/// What recordings are like.
+#[derive(Clone, Debug)]
+pub(super) struct Format {
+    /// Width and height in pixels.
+    pub size: (usize, usize),
+    /// Nominal frame rate, a fraction.
+    pub rate: (i32, i32),
+    /// Who encodes the picture, if it can.
+    pub hwaccel: Hwaccel,
+    /// The microphone that is listened to, as users name it; none records without sound.
+    pub microphone: Option<String>,
+}
+
 /// A recording in progress.
 pub(super) struct Recording {
     place: PathBuf,
@@ -32,106 +48,57 @@ pub(super) struct Recording {
     begun: Option<Instant>,
     last: Option<Instant>,
     missed: Arc<AtomicU64>,
+    sound: String,
+    trouble: Option<Receiver<String>>,
+    handed_over: Instant,
     /// Whether the command line asks for it: its failure is the run's, and it may not be empty.
     pub owed: bool,
 }
 
-enum Message {
-    Frame(Frame, Instant),
-    End(Instant),
-}
-
-/// Numbers of the ticks that frames take.
-struct Grid {
-    start: Option<Instant>,
-    rate: f64,
-    last: Option<i64>,
-}
-
-impl Grid {
-    /// The tick for a frame taken at `at`; `None` when the ticks up to then are taken.
-    fn tick(&mut self, at: Instant) -> Option<i64> {
-        let exact = self.ticks(at);
-        let tick = match self.last {
-            // Frames that come a little unevenly take the next tick, but never run ahead.
-            Some(last) if exact.round() as i64 <= last => {
-                ((last as f64) < exact + 0.75).then_some(last + 1)?
-            }
-            _ => exact.round() as i64,
-        };
-        self.last = Some(tick);
-        Some(tick)
-    }
-
-    fn ticks(&mut self, at: Instant) -> f64 {
-        let start = *self.start.get_or_insert(at);
-        at.saturating_duration_since(start).as_secs_f64() * self.rate
-    }
+/// Listens to the microphone that `choice` means, and tells its name.
+fn listen(choice: &str) -> Result<(Sound, Receiver<String>, String)> {
+    let microphone = microphone::find(choice)?;
+    let (sound, trouble) = Sound::begin(&microphone)?;
+    Ok((sound, trouble, microphone.name))
 }
 
 impl Recording {
-    /// Begins a recording of frames of about `rate` a second (a fraction) into `place`, at `size`;
-    /// `hwaccel` encodes it if it can.
-    pub fn begin(
-        place: &Path,
-        existing: Existing,
-        size: (usize, usize),
-        rate: (i32, i32),
-        hwaccel: Hwaccel,
-    ) -> Result<Self> {
+    /// Begins a recording into `place`. One whose microphone cannot be used is begun without sound.
+    pub fn begin(place: &Path, existing: Existing, format: &Format) -> Result<Self> {
         ensure_place(place, existing)?;
-        let rate = nominal(rate);
+        let (size, rate, hwaccel) = (format.size, nominal(format.rate), format.hwaccel);
+        let (sound, trouble, words) = match format.microphone.as_deref().map(listen) {
+            None => (None, None, "without sound".to_string()),
+            Some(Ok((sound, trouble, name))) => (
+                Some(sound),
+                Some(trouble),
+                format!("with sound of `{name}`"),
+            ),
+            Some(Err(error)) => (None, None, format!("without sound: {error:#}")),
+        };
         let settings = EncodeSettings {
             hwaccel,
             ..EncodeSettings::default()
         };
         let info = VideoInfo::new(size.0, size.1, rate);
-        let mut encoder = Some(Encoder::create(place, existing, &info, &settings, None)?);
-        let mut grid = Grid {
-            start: None,
-            rate: f64::from(rate.0) / f64::from(rate.1),
-            last: None,
+        let beside = match &sound {
+            Some(sound) => Beside::Sound(sound.format()),
+            None => Beside::Nothing,
         };
+        let encoder = Encoder::create(place, existing, &info, &settings, beside)?;
         let missed = Arc::new(AtomicU64::new(0));
-        let too_soon = Arc::clone(&missed);
-        let (mut scaler, mut scaled) = (Scaler::default(), Frame::default());
-        let mut write = move |encoder: &mut Encoder, frame: &mut Frame| {
-            if (frame.width, frame.height) == size {
-                return encoder.write(frame);
-            }
-            scaler.run(frame, size, false, &mut scaled)?;
-            encoder.write(&scaled)
-        };
-        let worker = Worker::start("record", QUEUE, move |message: &mut Message| {
-            match (message, encoder.as_mut()) {
-                (Message::Frame(frame, at), Some(into)) => {
-                    let Some(tick) = grid.tick(*at) else {
-                        too_soon.fetch_add(1, Ordering::Relaxed);
-                        return Ok(());
-                    };
-                    frame.pts = tick;
-                    let written = write(into, frame);
-                    written.map_err(|error| match encoder.take() {
-                        Some(encoder) => encoder.keep(error),
-                        None => error,
-                    })
-                }
-                (Message::End(at), Some(_)) => {
-                    let end = grid.ticks(*at).round() as i64;
-                    match encoder.take() {
-                        Some(encoder) if grid.last.is_some() => encoder.finish(Ending::Whole(end)),
-                        _ => Ok(()), // nothing was painted: nothing is kept
-                    }
-                }
-                (_, None) => Ok(()),
-            }
-        })?;
+        let fps = f64::from(rate.0) / f64::from(rate.1);
+        let mut writer = Writer::new(encoder, size, fps, sound, Arc::clone(&missed));
+        let worker = Worker::start("record", QUEUE, move |message| writer.take(message))?;
         Ok(Self {
             place: place.to_path_buf(),
             worker,
             begun: None,
             last: None,
             missed,
+            sound: words,
+            trouble,
+            handed_over: Instant::now(),
             owed: false,
         })
     }
@@ -139,6 +106,20 @@ impl Recording {
     /// Where the recording goes.
     pub fn place(&self) -> &Path {
         &self.place
+    }
+
+    /// Whose sound is recorded, or why none is.
+    pub fn sound(&self) -> &str {
+        &self.sound
+    }
+
+    /// Has the sound written although no paintings come. Returns what to tell the user of a microphone that is lost.
+    pub fn go_on(&mut self) -> Option<String> {
+        if self.handed_over.elapsed() > SOUND_ALONE {
+            self.worker.offer(Message::Sound);
+            self.handed_over = Instant::now();
+        }
+        self.trouble.as_ref()?.try_recv().ok()
     }
 
     /// Paintings that are not recorded: the encoder was too slow for them, or they came sooner than the
@@ -173,6 +154,7 @@ impl Recording {
         frame.shape_like(painting);
         frame.pixels.copy_from_slice(&painting.pixels);
         self.begun.get_or_insert(at);
+        self.handed_over = Instant::now();
         Message::Frame(frame, at)
     }
 
@@ -268,34 +250,6 @@ fn nominal(rate: (i32, i32)) -> (i32, i32) {
 mod tests {
     use super::*;
 
-    fn ticks(times_ms: &[u64], rate: f64) -> Vec<Option<i64>> {
-        let start = Instant::now();
-        let mut grid = Grid {
-            start: None,
-            rate,
-            last: None,
-        };
-        let at = |&ms: &u64| grid.tick(start + Duration::from_millis(ms));
-        times_ms.iter().map(at).collect()
-    }
-
-    #[test]
-    fn frames_lie_on_an_even_grid_whatever_their_jitter() {
-        let uneven = [0, 33, 70, 98, 133, 170, 199];
-        let expected: Vec<_> = (0..7).map(Some).collect();
-        assert_eq!(ticks(&uneven, 30.0), expected);
-    }
-
-    #[test]
-    fn a_gap_stays_a_gap_and_a_burst_does_not_run_ahead() {
-        let found = ticks(&[0, 33, 3000, 3033], 30.0);
-        assert_eq!(found, [Some(0), Some(1), Some(90), Some(91)]);
-        let burst: Vec<u64> = (0..60).map(|i| i * 10).collect();
-        let taken = ticks(&burst, 30.0);
-        let last = taken.iter().flatten().last();
-        assert!(last.is_some_and(|&tick| tick <= 19), "{last:?}");
-    }
-
     #[test]
     fn who_waits_for_the_encoder_misses_nothing() -> Result<()> {
         use crate::media::FrameSource;
@@ -303,8 +257,13 @@ mod tests {
 
         let folder = tempfile::tempdir()?;
         let place = folder.path().join("a.mp4");
-        let (size, rate) = ((320, 240), (30, 1));
-        let mut recording = Recording::begin(&place, Existing::Keep, size, rate, Hwaccel::None)?;
+        let format = Format {
+            size: (320, 240),
+            rate: (30, 1),
+            hwaccel: Hwaccel::None,
+            microphone: None,
+        };
+        let mut recording = Recording::begin(&place, Existing::Keep, &format)?;
         let (start, painting) = (Instant::now(), Frame::new(320, 240));
         for i in 0..60 {
             let at = start + Duration::from_secs_f64(f64::from(i) / 30.0);
