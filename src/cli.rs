@@ -185,7 +185,7 @@ pub struct VideoArgs {
 /// `repaint image`.
 #[derive(Args, Debug)]
 pub struct ImageArgs {
-    /// Pictures to paint (png, jpeg, webp)
+    /// Pictures to paint (png, jpeg, webp, tiff, bmp, gif)
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
     /// Picture to write (png, jpeg); a folder when there are several inputs

@@ -71,7 +71,8 @@ pub fn ensure_holds(path: &Path, width: usize, height: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads a png, jpeg or webp file, recognised by its content, turned as its EXIF orientation says.
+/// Reads a png, jpeg, webp, tiff, bmp or gif file (the first of its pictures), recognised by its content, turned as
+/// its EXIF orientation says.
 /// Fails for other files, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
 pub fn read(path: &Path) -> Result<Frame> {
     let name = path.display();
@@ -105,9 +106,16 @@ fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &dyn Display) -> 
     ensure!(
         matches!(
             reader.format(),
-            Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)
+            Some(
+                ImageFormat::Png
+                    | ImageFormat::Jpeg
+                    | ImageFormat::WebP
+                    | ImageFormat::Tiff
+                    | ImageFormat::Bmp
+                    | ImageFormat::Gif
+            )
         ),
-        "`{name}` is not a png, jpeg or webp picture: convert it to one of them"
+        "`{name}` is not a png, jpeg, webp, tiff, bmp or gif picture: convert it to one of them"
     );
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
@@ -248,7 +256,7 @@ mod tests {
         assert_eq!(read(&odd)?, Frame::new(2, 2));
         std::fs::write(&png, "a text")?;
         let error = read(&png).unwrap_err().to_string();
-        assert!(error.contains("not a png, jpeg or webp"), "{error}");
+        assert!(error.contains("not a png, jpeg, webp, tiff"), "{error}");
         Ok(())
     }
 
@@ -280,6 +288,22 @@ mod tests {
         assert_eq!(read(&path)?.pixels, [255, 255, 255]);
         ImageBuffer::from_pixel(1, 1, Luma([0x8080u16])).save(&path)?;
         assert_eq!(read(&path)?.pixels, [128, 128, 128]);
+        Ok(())
+    }
+
+    #[test]
+    fn tiff_bmp_and_gif_are_read_too() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        for ending in ["tiff", "bmp", "gif"] {
+            let path = folder.path().join(format!("a.{ending}"));
+            ImageBuffer::from_pixel(3, 2, Rgba([200u8, 100, 50, 255])).save(&path)?;
+            let found = read(&path)?;
+            assert_eq!((found.width, found.height), (3, 2), "{ending}");
+            assert_eq!(found.pixels[..3], [200, 100, 50], "{ending}");
+        }
+        let path = folder.path().join("deep.tiff");
+        ImageBuffer::from_pixel(1, 1, image::Rgb([0x8080u16, 0, 0xffff])).save(&path)?;
+        assert_eq!(read(&path)?.pixels, [128, 0, 255]);
         Ok(())
     }
 

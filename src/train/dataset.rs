@@ -40,7 +40,7 @@ const CACHE_BYTES: usize = 1 << 30;
 const LONGEST: usize = 8;
 
 /// Endings of the files that are taken for photos.
-const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+const ENDINGS: [&str; 7] = ["bmp", "jpg", "jpeg", "png", "tif", "tiff", "webp"];
 
 /// A photo to learn from or to measure on.
 #[derive(Clone, Debug)]
