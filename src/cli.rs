@@ -2,6 +2,8 @@
 
 mod optimize;
 mod train;
+#[cfg(feature = "video")]
+mod video;
 #[cfg(feature = "webcam")]
 mod webcam;
 
@@ -16,6 +18,8 @@ use crate::kernels::Level;
 use crate::model::Precision;
 pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
 pub use train::{EvalArgs, TrainArgs, WidthArg};
+#[cfg(feature = "video")]
+pub use video::VideoArgs;
 #[cfg(feature = "webcam")]
 pub use webcam::{CameraFormatArg, WebcamArgs};
 
@@ -154,32 +158,6 @@ pub enum LevelArg {
     Avx2,
     /// AVX-512F
     Avx512,
-}
-
-/// `repaint video`.
-#[derive(Args, Debug)]
-pub struct VideoArgs {
-    /// Video file to paint
-    pub input: PathBuf,
-    /// Video file to write; its ending chooses the container (mp4, mkv, mov, webm)
-    pub output: PathBuf,
-    /// How to paint.
-    #[command(flatten)]
-    pub paint: PaintArgs,
-    /// Video encoder by FFmpeg's name, such as libx264, libx265, libvpx-vp9, prores_ks, h264_nvenc;
-    /// the usual one of the container when not given
-    #[arg(long, value_name = "NAME")]
-    pub codec: Option<String>,
-    /// How to paint what moves.
-    #[command(flatten)]
-    pub film: FilmArgs,
-    /// Constant quality of the encoder, 0 (best) to 63; for H.264 18 is visually lossless
-    #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u8).range(0..=63))]
-    pub crf: u8,
-    /// Encoder preset, from ultrafast to veryslow; superfast for H.264 (without CABAC) and H.265
-    /// when not given
-    #[arg(long, value_name = "NAME")]
-    pub preset: Option<String>,
 }
 
 /// `repaint image`.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use clips::{convert, copy, fast, frames, has_ffmpeg, number, probe, watch_nothing};
 use common::data;
-use repaint::media::decode::Decoder;
+use repaint::media::decode::{Decoder, Part};
 use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::output::Existing;
 use repaint::pipeline;
@@ -225,7 +225,7 @@ fn stopping_in_the_middle_leaves_a_playable_file() -> Result<()> {
         Existing::Keep,
         &info,
         &fast(),
-        Beside::Source(&input),
+        Beside::Source(&input, Part::default()),
     )?;
     let stop = AtomicBool::new(false);
     let report = pipeline::run(
@@ -269,7 +269,7 @@ fn a_dropped_encoder_leaves_nothing_behind() -> Result<()> {
         Existing::Keep,
         decoder.info(),
         &settings,
-        Beside::Source(&input),
+        Beside::Source(&input, Part::default()),
     )?);
     assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
     Ok(())

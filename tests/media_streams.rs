@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
-use repaint::media::decode::{Decoder, VideoInfo};
+use repaint::media::decode::{Decoder, Part, VideoInfo};
 use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::output::Existing;
 
@@ -349,7 +349,7 @@ fn other_encoders_work_by_name() -> Result<()> {
             Existing::Keep,
             &info,
             &settings,
-            Beside::Source(&source),
+            Beside::Source(&source, Part::default()),
         )?;
         let stop = std::sync::atomic::AtomicBool::new(false);
         repaint::pipeline::run(

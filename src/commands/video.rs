@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use super::checks::{ensure_not_read, hwaccel};
 use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
-use crate::media::decode::{Decoder, VideoInfo};
+use crate::media::decode::{Decoder, Part, VideoInfo};
 use crate::media::encode::{Beside, Container, EncodeSettings, Encoder, Ending};
 use crate::media::whole::ensure_whole;
 use crate::output::Output;
@@ -31,11 +31,17 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let (input, place) = (args.input.as_path(), args.output.as_path());
     ensure_input_file(input, "video file")?;
     ensure_not_read(input, &args.paint, place)?;
+    let (from, to) = (args.from, args.to);
+    ensure!(
+        to.is_none_or(|to| to > from),
+        "--to is not after --from: the part between them is empty"
+    );
+    let part = Part { from, to };
     drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
     let hwaccel = hwaccel(&args.film, painter.device());
-    let mut decoder = Decoder::open_with(input, args.paint.size, hwaccel)?;
+    let mut decoder = Decoder::open_with(input, args.paint.size, part, hwaccel)?;
     ensure_whole(input)?;
     let settings = EncodeSettings {
         codec: args.codec.clone(),
@@ -43,7 +49,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         crf: args.crf,
         preset: args.preset.clone(),
     };
-    let (info, source) = (decoder.info().clone(), Beside::Source(input));
+    let (info, source) = (decoder.info().clone(), Beside::Source(input, part));
     let mut encoder = Encoder::create(
         place,
         existing(args.paint.overwrite),

@@ -19,14 +19,16 @@ use super::Hwaccel;
 use super::decode_convert::{Converter, scaled};
 use super::decode_deinterlace::Deinterlacer;
 use super::decode_input::{
-    DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, lost, lost_of, open_input,
-    start_shift,
+    DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, go_to, lost, lost_of,
+    open_input, start_shift,
 };
 use super::decode_packets::Packets;
 use super::decode_tone::Tone;
 use super::decode_turn::Turn;
 use super::ffmpeg::{self, Color, Layout};
 use super::ffmpeg_hwaccel::{Gpu, download};
+
+pub use super::decode_input::{Part, VideoInfo};
 use crate::frame::Frame;
 
 /// Damaged packets in a row after which the rest of the file is given up.
@@ -35,43 +37,11 @@ const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
 
-/// What a video is, apart from its pixels.
-#[derive(Clone, Debug)]
-pub struct VideoInfo {
-    /// Width of its frames in pixels, upright.
-    pub width: usize,
-    /// Height of its frames in pixels, upright.
-    pub height: usize,
-    /// Seconds in a tick of [`Frame::pts`], as a fraction.
-    pub time_base: (i32, i32),
-    /// Average frames a second, as a fraction.
-    pub frame_rate: (i32, i32),
-    /// Width of a pixel divided by its height, as a fraction.
-    pub pixel_aspect: (i32, i32),
-    /// Number of frames as far as the file tells.
-    pub frames: Option<u64>,
-    pub(super) color: Color,
-}
-
-impl VideoInfo {
-    /// Video of square pixels at `frame_rate` frames a second, whose time base is one frame.
-    pub fn new(width: usize, height: usize, frame_rate: (i32, i32)) -> Self {
-        Self {
-            width,
-            height,
-            time_base: (frame_rate.1, frame_rate.0),
-            frame_rate,
-            pixel_aspect: (1, 1),
-            frames: None,
-            color: Color::default(),
-        }
-    }
-}
-
 /// Reads the best video stream of a file.
 pub struct Decoder {
     path: PathBuf,
     short_side: Option<u32>,
+    part: Part,
     hwaccel: Hwaccel,
     packets: Packets,
     decoder: av::decoder::Video,
@@ -107,18 +77,23 @@ impl Decoder {
     /// Opens a file and decodes its first frame. `short_side` scales the frames so that their
     /// shorter side has that many pixels, both sides even. Fails when nothing can be decoded.
     pub fn open(path: &Path, short_side: Option<u32>) -> Result<Self> {
-        Self::open_with(path, short_side, Hwaccel::None)
+        Self::open_with(path, short_side, Part::default(), Hwaccel::None)
     }
 
-    /// As [`Decoder::open`]; `hwaccel` decodes what it can, see [`Decoder::hwaccel`].
-    pub fn open_with(path: &Path, short_side: Option<u32>, hwaccel: Hwaccel) -> Result<Self> {
+    /// As [`Decoder::open`], for a part of the film; `hwaccel` decodes what it can, see [`Decoder::hwaccel`].
+    pub fn open_with(
+        path: &Path,
+        short_side: Option<u32>,
+        part: Part,
+        hwaccel: Hwaccel,
+    ) -> Result<Self> {
         ffmpeg::start()?;
         let gpu = match hwaccel {
             Hwaccel::Cuda => Gpu::open(),
             Hwaccel::None => None,
         };
         let name = path.display();
-        let input = open_input(path)?;
+        let mut input = open_input(path)?;
         let stream = best_video(&input).with_context(|| format!("`{name}` holds no video"))?;
         let parts = input.stream(stream).context("stream disappeared")?;
         let broken = || format!("could not decode the video of `{name}`");
@@ -134,7 +109,7 @@ impl Decoder {
         decoder.set_packet_time_base(parts.time_base());
         let time_base = parts.time_base();
         let lost = lost(&parts);
-        let shift = start_shift(&input).rescale(rescale::TIME_BASE, time_base);
+        let shift = (start_shift(&input) + part.from).rescale(rescale::TIME_BASE, time_base);
         let turn = parts
             .side_data()
             .find(|data| data.kind() == av::codec::packet::side_data::Type::DisplayMatrix)
@@ -142,15 +117,17 @@ impl Decoder {
         let info = VideoInfo {
             time_base: (time_base.numerator(), time_base.denominator()),
             frame_rate: frame_rate(&parts),
-            frames: expected_frames(&input, &parts),
+            frames: expected_frames(&input, &parts, part),
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
         let deinterlacer = Deinterlacer::new(info.time_base);
+        go_to(&mut input, path, part)?;
         let mut this = Self {
             path: path.to_path_buf(),
             short_side,
+            part,
             hwaccel: gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda),
-            packets: Packets::new(input, stream, shift),
+            packets: Packets::new(input, stream, shift, part),
             decoder,
             info,
             converter: Converter::new(turn),
@@ -165,8 +142,14 @@ impl Decoder {
             damaged: 0,
             lost,
         };
+        let found = this.decode()?;
         ensure!(
-            this.decode()?,
+            found || part.from == 0,
+            "`{name}` ends before {:.3} s: choose an earlier --from",
+            part.start()
+        );
+        ensure!(
+            found,
             "could not decode a single frame of `{name}`: the file is damaged or cut off"
         );
         this.waiting = true;
@@ -265,9 +248,24 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decodes the next frame into `self.decoded`; `false` at the end. Fails when the file could
-    /// not be read on; every frame before that is decoded first.
+    /// Decodes the next frame of the part into `self.decoded`; `false` at the end. Fails when the file
+    /// could not be read on; every frame before that is decoded first.
     fn decode(&mut self) -> Result<bool> {
+        while self.decode_any()? {
+            let time = self
+                .decoded
+                .timestamp()
+                .map(|time| self.packets.since_start(time));
+            if self.part.from > 0 && time.is_some_and(|time| time < 0) {
+                self.damaged = 0; // what was searched for may begin with frames that lack others
+                continue;
+            }
+            return Ok(time.is_none_or(|time| time < self.packets.limit()));
+        }
+        Ok(false)
+    }
+
+    fn decode_any(&mut self) -> Result<bool> {
         let mut in_a_row = 0;
         while in_a_row < MAX_DAMAGED_IN_A_ROW {
             if let Some(frame) = self.deinterlacer.next() {
@@ -331,7 +329,8 @@ impl Decoder {
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
     /// it would have been without the GPU. `false` when no frame is left.
     fn go_on_on_the_cpu(&mut self, reason: String) -> Result<bool> {
-        let mut again = Self::open(&self.path, self.short_side)?;
+        let (side, part) = (self.short_side, self.part);
+        let mut again = Self::open_with(&self.path, side, part, Hwaccel::None)?;
         again.left_to_the_cpu = (self.frames > 0).then_some((self.frames, reason));
         let mut more = true;
         for _ in 0..self.frames {

@@ -10,6 +10,8 @@ use av::Rescale;
 use av::media::Type;
 use av::rescale;
 
+use super::decode_input::restarts;
+
 /// How far packets may lie before and behind the time at which they are due, in microseconds. Those without
 /// a decoding time come in another order than they are shown in; longer silence is a loss of the signal.
 const EARLY: i64 = 500_000;
@@ -39,15 +41,13 @@ struct Stream {
 impl Clock {
     /// The clock of a file of which nothing is read yet.
     pub fn new(input: &av::format::context::Input) -> Self {
-        // SAFETY: the context is live for the borrow of `input`, and its format is static in libavformat.
-        let flags = unsafe { (*(*input.as_ptr()).iformat).flags };
         let stream = |stream: av::Stream| Stream {
             steady: matches!(stream.parameters().medium(), Type::Video | Type::Audio),
             base: Some(stream.time_base()),
             ..Stream::default()
         };
         Self {
-            restarts: flags & av::ffi::AVFMT_TS_DISCONT != 0,
+            restarts: restarts(input),
             offsets: vec![0],
             streams: input.streams().map(stream).collect(),
         }

@@ -7,10 +7,68 @@ use ffmpeg_next as av;
 
 use av::format::stream::Disposition;
 
-use super::ffmpeg;
+use super::ffmpeg::{self, Color};
+
+/// How far before a part reading begins, in microseconds: files are searched by the times at which frames are
+/// decoded, which lie before those at which they are shown.
+const AHEAD: i64 = 1_000_000;
 
 /// Frame rate assumed where a file tells none.
 pub(super) const DEFAULT_RATE: (i32, i32) = (25, 1);
+
+/// What a video is, apart from its pixels.
+#[derive(Clone, Debug)]
+pub struct VideoInfo {
+    /// Width of its frames in pixels, upright.
+    pub width: usize,
+    /// Height of its frames in pixels, upright.
+    pub height: usize,
+    /// Seconds in a tick of [`Frame::pts`], as a fraction.
+    pub time_base: (i32, i32),
+    /// Average frames a second, as a fraction.
+    pub frame_rate: (i32, i32),
+    /// Width of a pixel divided by its height, as a fraction.
+    pub pixel_aspect: (i32, i32),
+    /// Number of frames as far as the file tells.
+    pub frames: Option<u64>,
+    pub(super) color: Color,
+}
+
+impl VideoInfo {
+    /// Video of square pixels at `frame_rate` frames a second, whose time base is one frame.
+    pub fn new(width: usize, height: usize, frame_rate: (i32, i32)) -> Self {
+        Self {
+            width,
+            height,
+            time_base: (frame_rate.1, frame_rate.0),
+            frame_rate,
+            pixel_aspect: (1, 1),
+            frames: None,
+            color: Color::default(),
+        }
+    }
+}
+
+/// What of a film is painted, in microseconds from its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub from: i64,
+    /// Where it ends, if not with the film.
+    pub to: Option<i64>,
+}
+
+impl Part {
+    /// How long it is, unless it ends with the film.
+    pub(super) fn length(self) -> Option<i64> {
+        self.to.map(|to| (to - self.from).max(0))
+    }
+
+    /// Where it begins, in seconds.
+    pub(super) fn start(self) -> f64 {
+        self.from as f64 / f64::from(av::ffi::AV_TIME_BASE)
+    }
+}
 
 /// Opens a file for reading packets.
 pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
@@ -49,6 +107,23 @@ pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
     } else {
         start.max(0)
     }
+}
+
+/// Goes to where reading must begin for what is shown in `part`. Files that cannot be searched, and those whose
+/// clock may begin anew, are read from their beginning.
+pub(super) fn go_to(input: &mut av::format::context::Input, path: &Path, part: Part) -> Result<()> {
+    let time = start_shift(input) + part.from - AHEAD;
+    if part.from > AHEAD && !restarts(input) && input.seek(time, ..time).is_err() {
+        *input = open_input(path)?;
+    }
+    Ok(())
+}
+
+/// Whether the format of a file is one whose clock may begin anew.
+pub(super) fn restarts(input: &av::format::context::Input) -> bool {
+    // SAFETY: the context is live for the borrow of `input`, and its format is static in libavformat.
+    let flags = unsafe { (*(*input.as_ptr()).iformat).flags };
+    flags & av::ffi::AVFMT_TS_DISCONT != 0
 }
 
 /// What belongs to the picture of a stream and does not come through painting, for people.
@@ -134,15 +209,21 @@ pub(super) fn frame_rate(stream: &av::Stream) -> (i32, i32) {
         .unwrap_or(DEFAULT_RATE)
 }
 
-/// Number of frames as far as the file tells.
+/// Number of frames of `part` as far as the file tells.
 pub(super) fn expected_frames(
     input: &av::format::context::Input,
     stream: &av::Stream,
+    part: Part,
 ) -> Option<u64> {
-    if stream.frames() > 0 {
+    if stream.frames() > 0 && part == Part::default() {
         return Some(stream.frames() as u64);
     }
     let (num, den) = frame_rate(stream);
-    let seconds = input.duration() as f64 / f64::from(av::ffi::AV_TIME_BASE);
-    (input.duration() > 0).then(|| (seconds * f64::from(num) / f64::from(den)).round() as u64)
+    let duration = match (input.duration(), part.to) {
+        (..=0, None) => return None,
+        (..=0, Some(to)) => to,
+        (duration, to) => to.map_or(duration, |to| to.min(duration)),
+    };
+    let seconds = (duration - part.from).max(0) as f64 / f64::from(av::ffi::AV_TIME_BASE);
+    Some((seconds * f64::from(num) / f64::from(den)).round() as u64)
 }

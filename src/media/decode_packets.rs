@@ -2,7 +2,11 @@
 
 use ffmpeg_next as av;
 
+use av::Rescale;
+use av::rescale;
+
 use super::decode_clock::Clock;
+use super::decode_input::Part;
 use super::ffmpeg::is_discarded;
 
 /// What reading on in a file comes to.
@@ -46,6 +50,8 @@ pub(super) struct Packets {
     shift: i64,
     /// How many packets the file says it has, and when they end, in ticks; both 0 where it does not.
     promised: (u64, i64),
+    /// Where the part ends, in ticks.
+    limit: i64,
     read: u64,
     end: i64,
     drained: bool,
@@ -56,17 +62,24 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Of the stream of this number. Times begin at `shift`, in ticks.
-    pub fn new(input: av::format::context::Input, stream: usize, shift: i64) -> Self {
-        let promised = input.stream(stream).map_or((0, 0), |parts| {
+    /// Of the stream of this number, for a `part` of its film. Times begin at `shift`, in ticks.
+    pub fn new(input: av::format::context::Input, stream: usize, shift: i64, part: Part) -> Self {
+        let parts = input.stream(stream);
+        let promised = parts.as_ref().filter(|_| part == Part::default());
+        let promised = promised.map_or((0, 0), |parts| {
             (parts.frames().max(0) as u64, parts.duration().max(0))
         });
+        let base = parts.map_or(rescale::TIME_BASE, |parts| parts.time_base());
+        let limit = part
+            .length()
+            .map(|length| length.rescale(rescale::TIME_BASE, base));
         Self {
             clock: Clock::new(&input),
             input,
             stream,
             shift,
             promised,
+            limit: limit.unwrap_or(i64::MAX),
             read: 0,
             end: 0,
             drained: false,
@@ -115,12 +128,17 @@ impl Packets {
         self.unread.map_or(Ok(()), Err)
     }
 
-    /// When what was read ends, in ticks.
+    /// When what was read ends, in ticks, within the part.
     pub fn end(&self) -> i64 {
-        self.end
+        self.end.min(self.limit)
     }
 
-    /// `time` from the beginning of the film, in ticks.
+    /// When the part ends, in ticks.
+    pub fn limit(&self) -> i64 {
+        self.limit
+    }
+
+    /// `time` from the beginning of the part, in ticks.
     pub fn since_start(&self, time: i64) -> i64 {
         time - self.shift
     }

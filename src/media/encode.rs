@@ -12,7 +12,7 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::rescale;
 
-use super::decode::VideoInfo;
+use super::decode::{Part, VideoInfo};
 use super::encode_copy::Copier;
 use super::encode_sound::AudioEncoder;
 use super::encode_video::VideoEncoder;
@@ -71,8 +71,8 @@ pub enum Ending {
 pub enum Beside<'a> {
     /// Nothing.
     Nothing,
-    /// The other streams, the chapters and the metadata of this file.
-    Source(&'a Path),
+    /// The other streams, the chapters and the metadata of this file, of this part of it.
+    Source(&'a Path, Part),
     /// Sound, which [`Encoder::write_sound`] brings.
     Sound(SoundFormat),
 }
@@ -164,8 +164,8 @@ impl Encoder {
         let mut video = VideoEncoder::open(container, &muxer, info, settings)?;
         let mut remarks = Vec::new();
         let mut beside = match beside {
-            Beside::Source(source) => Others::Copied(Box::new(Copier::open(
-                source,
+            Beside::Source(source, part) => Others::Copied(Box::new(Copier::open(
+                (source, part),
                 container,
                 &mut muxer,
                 &mut video,

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ffmpeg_next as av;
 
 use av::Rescale;
@@ -17,32 +17,14 @@ use av::media::Type;
 use av::rescale;
 
 use super::decode_clock::Clock;
-use super::decode_input::{best_video, open_input, start_shift};
+use super::decode_input::{Part, best_video, go_to, open_input, start_shift};
 use super::decode_packets::{Reading, read_on};
 use super::encode::{Container, can_hold, microseconds};
 use super::encode_audio::AudioTranscoder;
 use super::encode_subtitle::SubtitleTranscoder;
+use super::encode_tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, without};
 use super::encode_video::VideoEncoder;
 use super::ffmpeg::is_discarded;
-
-/// Tags of a file that describe the file itself rather than what it shows.
-const FILE_TAGS: [&str; 4] = [
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-];
-
-/// Tags of a stream that are no longer true once it is encoded anew, by their beginnings
-/// in lower case.
-const OLD_TAGS: [&str; 6] = [
-    "encoder",
-    "rotate",
-    "bps",
-    "duration",
-    "number_of_",
-    "_statistics_",
-];
 
 /// What becomes of one stream of the source.
 enum Route {
@@ -62,13 +44,26 @@ enum Route {
     Rewrite(Box<SubtitleTranscoder>),
 }
 
+/// What is to know of a stream of the source.
+struct Stream {
+    base: av::Rational,
+    kind: Type,
+    is_cover: bool,
+    /// Whether a key frame has been met where only a part is copied.
+    begun: bool,
+}
+
 /// Carries the other streams of a source over.
 pub(super) struct Copier {
     source: PathBuf,
     input: Input,
     clock: Clock,
     routes: Vec<Route>,
-    bases: Vec<av::Rational>,
+    streams: Vec<Stream>,
+    /// Whether the beginning of the source is copied, too.
+    is_whole: bool,
+    /// How much is copied, in microseconds.
+    length: i64,
     /// Read, but too late for the frames written so far.
     waiting: Option<av::Packet>,
     ended: bool,
@@ -77,19 +72,20 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// Opens `source` and adds to `muxer`, in the source's order, the painted stream and every
+    /// Opens `source`, of which a `part` is painted, and adds to `muxer`, in the source's order, the painted stream and every
     /// stream that the container can hold, with tags and chapters. What cannot be kept as it is
     /// goes to `remarks`.
     pub fn open(
-        source: &Path,
+        (source, part): (&Path, Part),
         container: Container,
         muxer: &mut Output,
         video: &mut VideoEncoder,
         remarks: &mut Vec<String>,
     ) -> Result<Self> {
-        let input = open_input(source)?;
+        let mut input = open_input(source)?;
         let painted = best_video(&input);
-        let shift = start_shift(&input);
+        let shift = start_shift(&input) + part.from;
+        let length = part.length().unwrap_or(i64::MAX);
         let mut routes = Vec::new();
         for stream in input.streams() {
             if Some(stream.index()) == painted {
@@ -101,25 +97,23 @@ impl Copier {
             routes.push(route(&stream, &input, container, muxer, remarks)?);
         }
         muxer.set_metadata(without(&input.metadata(), &FILE_TAGS));
-        for (id, chapter) in input.chapters().enumerate() {
-            let base = chapter.time_base();
-            let shift = shift.rescale(rescale::TIME_BASE, base);
-            let title = chapter.metadata().get("title").unwrap_or("").to_string();
-            let (start, end) = (chapter.start() - shift, chapter.end() - shift);
-            let mut copy = muxer
-                .add_chapter(id as i64, base, start, end, title)
-                .context("could not copy the chapters")?;
-            for (key, value) in chapter.metadata().iter() {
-                copy.set_metadata(key, value);
-            }
-        }
-        let bases = input.streams().map(|s| s.time_base()).collect();
+        copy_chapters(&input, muxer, shift, part)?;
+        let streams = input.streams().map(|stream| Stream {
+            base: stream.time_base(),
+            kind: stream.parameters().medium(),
+            is_cover: stream.disposition().contains(Disposition::ATTACHED_PIC),
+            begun: false,
+        });
+        let streams = streams.collect();
+        go_to(&mut input, source, part)?;
         Ok(Self {
             source: source.to_path_buf(),
             clock: Clock::new(&input),
             input,
             routes,
-            bases,
+            streams,
+            is_whole: part.from == 0,
+            length,
             waiting: None,
             ended: false,
             shift,
@@ -141,16 +135,46 @@ impl Copier {
     /// Copies what comes before `limit`, in microseconds from the start. Fails once where the
     /// source cannot be read on, and takes that for its end from then on.
     pub fn copy_until(&mut self, limit: i64, muxer: &mut Output) -> Result<()> {
-        while let Some(packet) = self.next()? {
-            let base = self.bases[packet.stream()];
-            let time = packet.dts().or(packet.pts());
-            if time.is_some_and(|ticks| microseconds(ticks, base) - self.shift > limit) {
+        let limit = limit.min(self.length);
+        while let Some(mut packet) = self.next()? {
+            let base = self.streams[packet.stream()].base;
+            let since = |ticks: i64| microseconds(ticks, base) - self.shift;
+            if packet.dts().or(packet.pts()).map(since) > Some(limit) {
                 self.waiting = Some(packet);
                 break;
             }
-            self.write(packet, muxer)?;
+            if self.is_in_part(&mut packet) {
+                self.write(packet, muxer)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether something of `packet` belongs to the part. A line of a subtitle that is shown already where the part
+    /// begins is shown from there on; sound keeps its time, so that none is missing.
+    fn is_in_part(&mut self, packet: &mut av::Packet) -> bool {
+        let stream = &mut self.streams[packet.stream()];
+        let Some(begins) = packet.pts().or(packet.dts()) else {
+            return self.is_whole || stream.is_cover;
+        };
+        let start = self.shift.rescale(rescale::TIME_BASE, stream.base);
+        let ends = begins + packet.duration().max(1);
+        if self.is_whole || stream.is_cover || begins >= start && stream.kind != Type::Video {
+            return true;
+        }
+        match stream.kind {
+            Type::Audio => ends > start,
+            Type::Video => {
+                stream.begun |= begins >= start && packet.is_key();
+                stream.begun
+            }
+            _ => {
+                packet.set_pts(Some(start));
+                packet.set_dts(Some(start));
+                packet.set_duration(ends - start);
+                ends > start
+            }
+        }
     }
 
     /// Writes the sound that encoders still hold.
@@ -193,7 +217,9 @@ impl Copier {
 
     fn write(&mut self, mut packet: av::Packet, muxer: &mut Output) -> Result<()> {
         let from = packet.stream();
-        let shift = self.shift.rescale(rescale::TIME_BASE, self.bases[from]);
+        let shift = self
+            .shift
+            .rescale(rescale::TIME_BASE, self.streams[from].base);
         packet.set_pts(packet.pts().map(|pts| pts - shift));
         packet.set_dts(packet.dts().map(|dts| dts - shift));
         match &mut self.routes[from] {
@@ -201,7 +227,7 @@ impl Copier {
             Route::Transcode(transcoder) => transcoder.write(&packet, muxer),
             Route::Rewrite(transcoder) => transcoder.write(&packet, muxer),
             Route::Copy { to, base, last_dts } => {
-                packet.rescale_ts(self.bases[from], *base);
+                packet.rescale_ts(self.streams[from].base, *base);
                 // What edits cut away before the sound begins is decoded ahead of it; the rest is not heard.
                 if last_dts.is_some() && is_discarded(&packet) {
                     return Ok(());
@@ -324,63 +350,4 @@ fn route(
 fn is_silent(parameters: &Parameters) -> bool {
     // SAFETY: the parameters are live for the borrow; the field is a plain integer.
     unsafe { (*parameters.as_ptr()).sample_rate <= 0 }
-}
-
-/// Attaches the cover picture `stream` to a Matroska file, where players look for covers.
-fn attach(stream: &av::Stream, muxer: &mut Output) -> Result<()> {
-    let parameters = stream.parameters();
-    let id = parameters.id();
-    let (ending, kind) = match id {
-        Id::PNG => ("png", "image/png"),
-        Id::BMP => ("bmp", "image/bmp"),
-        Id::WEBP => ("webp", "image/webp"),
-        Id::GIF => ("gif", "image/gif"),
-        _ => ("jpg", "image/jpeg"),
-    };
-    let mut copy = muxer.add_stream(av::encoder::find(Id::None))?;
-    copy.set_parameters(parameters);
-    // SAFETY: both streams are live for their borrows. The source's picture is a packet of `size` bytes,
-    // which are copied to memory that FFmpeg allocates, with the padding that it asks for; the parameters
-    // own it from then on, and what they held before is freed.
-    unsafe {
-        let (from, to) = (
-            &(*stream.as_ptr()).attached_pic,
-            (*copy.as_mut_ptr()).codecpar,
-        );
-        let padding = av::ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
-        let bytes = av::ffi::av_mallocz(from.size as usize + padding).cast::<u8>();
-        ensure!(!bytes.is_null(), "no memory for a cover picture");
-        std::ptr::copy_nonoverlapping(from.data, bytes, from.size as usize);
-        av::ffi::av_freep((&raw mut (*to).extradata).cast());
-        (*to).extradata = bytes;
-        (*to).extradata_size = from.size;
-        (*to).codec_type = av::ffi::AVMediaType::AVMEDIA_TYPE_ATTACHMENT;
-        (*to).codec_tag = 0;
-    }
-    let mut tags = without(&stream.metadata(), &[]);
-    tags.set("filename", &format!("cover.{ending}"));
-    tags.set("mimetype", kind);
-    copy.set_metadata(tags);
-    Ok(())
-}
-
-/// Gives stream `to` of the muxer the tags and the disposition of `stream`.
-fn describe(stream: &av::Stream, muxer: &mut Output, to: usize, untrue: &[&str]) {
-    if let Some(mut copy) = muxer.stream_mut(to) {
-        copy.set_metadata(without(&stream.metadata(), untrue));
-        // SAFETY: both streams are live for their borrows; the field is a plain integer.
-        unsafe { (*copy.as_mut_ptr()).disposition = (*stream.as_ptr()).disposition };
-    }
-}
-
-/// A copy of `tags` without those that begin with one of `beginnings`, in whatever case.
-fn without(tags: &av::DictionaryRef, beginnings: &[&str]) -> av::Dictionary<'static> {
-    let mut copy = av::Dictionary::new();
-    for (key, value) in tags.iter() {
-        let lower = key.to_ascii_lowercase();
-        if !beginnings.iter().any(|b| lower.starts_with(b)) {
-            copy.set(key, value);
-        }
-    }
-    copy
 }

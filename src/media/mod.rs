@@ -39,6 +39,8 @@ mod encode_sound;
 #[cfg(feature = "video")]
 mod encode_subtitle;
 #[cfg(feature = "video")]
+mod encode_tags;
+#[cfg(feature = "video")]
 mod encode_video;
 #[cfg(feature = "video")]
 mod ffmpeg;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use repaint::frame::Frame;
-use repaint::media::decode::{Decoder, VideoInfo};
+use repaint::media::decode::{Decoder, Part, VideoInfo};
 use repaint::media::encode::{Beside, EncodeSettings, Encoder, Ending};
 use repaint::media::{FrameSink, FrameSource};
 use repaint::output::Existing;
@@ -42,7 +42,7 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
         Existing::Keep,
         &info,
         &settings,
-        Beside::Source(input),
+        Beside::Source(input, Part::default()),
     )?;
     let stop = AtomicBool::new(false);
     let report = pipeline::run(

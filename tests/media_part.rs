@@ -1,0 +1,276 @@
+//! Parts of films: `--from` and `--to` of `repaint video`, with everything that lies beside the picture.
+#![cfg(feature = "video")]
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use repaint::frame::Frame;
+use repaint::media::FrameSource;
+use repaint::media::decode::Decoder;
+use tempfile::TempDir;
+
+const RATE: usize = 48_000;
+
+/// A film of ten seconds whose frames are as bright as their numbers say, with a beep at every full second
+/// and two chapters. Key frames lie two seconds apart, with frames before and after each that need it.
+fn film(folder: &Path, name: &str) {
+    let chapters = folder.join("chapters.txt");
+    let text = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=4\ntitle=one\n\
+                [CHAPTER]\nTIMEBASE=1/1\nSTART=4\nEND=10\ntitle=two\n";
+    std::fs::write(&chapters, text).expect("written");
+    let picture = "nullsrc=s=64x48:r=25:d=10,geq=lum='N*220/250+16':cb=128:cr=128";
+    let sound = "aevalsrc='if(lt(mod(t,1),0.02),0.7*sin(6283*t),0)':s=48000:d=10";
+    let coding = "-map 0 -map 1 -map_metadata 2 -c:v libx264 -preset medium -crf 4 -bf 3 -g 50 \
+                  -x264-params open-gop=1:scenecut=0 -pix_fmt yuv420p -c:a aac";
+    let status = Command::new("ffmpeg")
+        .args([
+            "-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-i",
+        ])
+        .arg(chapters)
+        .args(coding.split_whitespace())
+        .arg(folder.join(name))
+        .status()
+        .expect("ffmpeg starts");
+    assert!(status.success());
+}
+
+fn repaint(folder: &Path, args: &str) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_repaint"))
+        .args(args.split(' '))
+        .current_dir(folder)
+        .output()
+        .expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), said)
+}
+
+/// When each frame is shown, in seconds, and how bright it is.
+fn frames(path: &Path) -> Result<Vec<(f64, u8)>> {
+    let mut decoder = Decoder::open(path, None)?;
+    let (num, den) = decoder.info().time_base;
+    let (mut frame, mut found) = (Frame::default(), Vec::new());
+    while decoder.read(&mut frame)? {
+        let time = frame.pts as f64 * f64::from(num) / f64::from(den);
+        found.push((time, frame.pixels[frame.pixels.len() / 2]));
+    }
+    Ok(found)
+}
+
+/// When beeps begin, in seconds.
+fn beeps(path: &Path) -> Vec<f64> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(path)
+        .args("-map 0:a -ac 1 -ar 48000 -af aresample=async=1:first_pts=0 -f f32le -".split(' '))
+        .output()
+        .expect("ffmpeg starts");
+    let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let (mut found, mut quiet) = (Vec::new(), RATE);
+    for (i, sample) in output.stdout.chunks_exact(4).map(number).enumerate() {
+        quiet += 1;
+        if sample.abs() > 0.3 {
+            if quiet > RATE / 4 {
+                found.push(i as f64 / RATE as f64);
+            }
+            quiet = 0;
+        }
+    }
+    found
+}
+
+/// The values of `entries` that ffprobe tells, a line for each stream or packet.
+fn probe(path: &Path, entries: &str) -> Vec<String> {
+    let output = Command::new("ffprobe")
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            entries,
+            "-of",
+            "csv=p=0",
+            "-i",
+        ])
+        .arg(path)
+        .output()
+        .expect("ffprobe starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .map(|line| line.trim_end_matches(',').to_string())
+        .collect()
+}
+
+fn chapters(path: &Path) -> String {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-show_chapters", "-of", "csv=p=0", "-i"])
+        .arg(path)
+        .output()
+        .expect("ffprobe starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let fields = text.lines().map(|line| {
+        let fields: Vec<_> = line.split(',').collect();
+        let seconds = |text: &str| text.parse::<f64>().map_or(-1.0, f64::round);
+        format!(
+            "{} {}-{}",
+            fields[6],
+            seconds(fields[3]),
+            seconds(fields[5])
+        )
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_part_is_what_the_whole_shows_and_sounds_like_there() -> Result<()> {
+    let folder = TempDir::new()?;
+    let folder = folder.path();
+    for name in ["a.mp4", "a.mkv", "a.ts"] {
+        film(folder, name);
+        let whole = frames(&folder.join(name))?;
+        for (from, to) in [
+            (0.0, 2.5),
+            (3.0, 6.2),
+            (4.04, 5.0),
+            (7.7, 10.0),
+            (0.52, 1.0),
+        ] {
+            let output = format!("{name}.{from}-{to}.mp4");
+            let args =
+                format!("video {name} {output} --strength 0 --crf 4 --from {from} --to {to}");
+            let (done, said) = repaint(folder, &args);
+            assert!(done, "{said}");
+            assert!(!said.contains("damaged"), "{said}");
+            let expected: Vec<_> = whole
+                .iter()
+                .filter(|(time, _)| (from - 1e-3..to - 1e-3).contains(time))
+                .collect();
+            let output = folder.join(output);
+            let found = frames(&output)?;
+            assert_eq!(found.len(), expected.len(), "{name} from {from} to {to}");
+            for ((time, value), (old, like)) in found.iter().zip(&expected) {
+                assert!(
+                    (time - (old - from)).abs() < 2e-3,
+                    "{name}: {time} for {old}"
+                );
+                assert!(
+                    value.abs_diff(*like) <= 1,
+                    "{name}: {value} at {time}, {like}"
+                );
+            }
+            let heard = beeps(&output);
+            let full = (0..10).map(f64::from);
+            let due: Vec<f64> = full
+                .filter(|t| (from + 0.03..to - 0.03).contains(t))
+                .collect();
+            let inside: Vec<f64> = heard.into_iter().filter(|t| *t > 0.03).collect();
+            assert!(
+                inside.len() >= due.len(),
+                "{name} from {from}: {inside:?} {due:?}"
+            );
+            for (beep, due) in inside.iter().zip(&due) {
+                assert!(
+                    (beep - (due - from)).abs() < 0.03,
+                    "{name}: {beep} for {due} - {from}"
+                );
+            }
+        }
+        let end = frames(&folder.join(format!("{name}.3-6.2.mp4")))?.len();
+        assert_eq!(end, 80);
+    }
+    assert_eq!(
+        chapters(&folder.join("a.mkv.3-6.2.mp4")),
+        "one 0-1, two 1-3"
+    );
+    assert_eq!(chapters(&folder.join("a.mkv.4.04-5.mp4")), "two 0-1");
+    Ok(())
+}
+
+#[test]
+fn subtitles_covers_and_a_second_picture_come_along() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    film(folder, "a.mp4");
+    let text = "1\n00:00:01,000 --> 00:00:05,000\nlong\n\n2\n00:00:06,000 --> 00:00:07,000\nlate\n";
+    std::fs::write(folder.join("a.srt"), text).expect("written");
+    let inputs = "-v error -i a.mp4 -i a.srt -f lavfi -i testsrc2=s=32x32:r=25:d=10 \
+                  -f lavfi -i color=red:s=16x16:d=0.04:r=25 -map 0:v -map 0:a -map 1 -map 2 -map 3 -c copy";
+    // What FFmpeg writes into Matroska here is no cover, but a film of one frame.
+    let in_mkv = ["h264,0", "aac,0", "subrip,0", "h264,0", "png,0"];
+    let in_mp4 = [
+        "h264,0",
+        "aac,0",
+        "mov_text,0",
+        "h264,0",
+        "bin_data,0",
+        "png,1",
+    ];
+    for (name, text, expected) in [
+        ("b.mkv", "subrip", &in_mkv[..]),
+        ("b.mp4", "mov_text", &in_mp4),
+    ] {
+        let coding = format!(
+            "-c:s {text} -c:v:1 libx264 -g:v:1 25 -c:v:2 png -disposition:v:2 attached_pic {name}"
+        );
+        let status = Command::new("ffmpeg")
+            .args(inputs.split_whitespace())
+            .args(coding.split(' '))
+            .current_dir(folder)
+            .status();
+        assert!(status.expect("ffmpeg starts").success());
+        let args = format!("video {name} c{name} --strength 0 --from 3 --to 6.5");
+        let (done, said) = repaint(folder, &args);
+        assert!(done, "{said}");
+        let entries = "stream=codec_name:stream_disposition=attached_pic";
+        let streams = probe(&folder.join(format!("c{name}")), entries);
+        assert_eq!(streams, expected, "{name}");
+        let packets = probe(
+            &folder.join(format!("c{name}")),
+            "packet=stream_index,pts_time,duration_time",
+        );
+        let of = |stream: &str| -> Vec<(f64, f64)> {
+            let packets = packets
+                .iter()
+                .map(|line| line.split(',').collect::<Vec<_>>());
+            let packets = packets.filter(|fields| fields[0] == stream && fields[1] != "N/A");
+            let number = |text: &str| text.parse::<f64>().unwrap_or(0.0);
+            packets
+                .map(|fields| (number(fields[1]), number(fields[2])))
+                .collect()
+        };
+        let earliest = |packets: &[(f64, f64)]| packets.iter().map(|p| p.0).fold(9.0, f64::min);
+        let begins = earliest(&of("0"));
+        assert!(
+            (earliest(&of("3")) - begins).abs() < 0.05,
+            "{name}: the second picture"
+        );
+        let lines: Vec<_> = of("2").into_iter().filter(|line| line.1 > 0.5).collect();
+        for due in [(0.0, 2.0), (3.0, 1.0)] {
+            let near = |line: &(f64, f64)| {
+                (line.0 - begins - due.0).abs() < 0.05 && (line.1 - due.1).abs() < 0.05
+            };
+            assert!(lines.iter().any(near), "{name}: {lines:?} from {begins}");
+        }
+    }
+}
+
+#[test]
+fn parts_that_are_not_there_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    film(folder, "a.mp4");
+    for (args, words) in [
+        ("--from 11", "ends before 11.000 s"),
+        ("--from 1:40", "ends before 100.000 s"),
+        ("--from 3 --to 3", "--to is not after --from"),
+        ("--from soon", "such as 90"),
+    ] {
+        let (done, said) = repaint(folder, &format!("video a.mp4 b.mp4 {args}"));
+        assert!(!done && said.contains(words), "{args}: {said}");
+        assert!(!folder.join("b.mp4").exists());
+    }
+    let (done, said) = repaint(
+        folder,
+        "video a.mp4 b.mp4 --strength 0 --from 9.9 --to 1:00:00",
+    );
+    assert!(done, "{said}");
+}
