@@ -48,7 +48,7 @@ fn time(text: &str) -> Result<i64, String> {
         .ok_or_else(words)?;
     let mut total = seconds;
     let is_alone = !text.contains(':');
-    for (part, unit) in parts.by_ref().zip([60.0, 3600.0]) {
+    for (unit, part) in [60.0, 3600.0].into_iter().zip(parts.by_ref()) {
         let number: u32 = part.parse().map_err(|_| words())?;
         total += f64::from(number) * unit;
     }
