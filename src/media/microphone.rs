@@ -22,7 +22,7 @@ use super::microphone_sources::input_format;
 pub use super::microphone_sources::{DEFAULT, Microphone, find, list};
 
 /// Longest wait for a microphone to open and be heard.
-const OPENING: Duration = Duration::from_secs(5);
+const OPENING: Duration = Duration::from_secs(3);
 
 /// Time between two looks at a microphone that had nothing.
 const PAUSE: Duration = Duration::from_millis(5);

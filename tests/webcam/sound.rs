@@ -17,7 +17,7 @@ use super::{read_clip, studio, webcam};
 const RATE: usize = 48_000;
 
 /// The sound of a file, mono, from when its picture begins.
-fn sound(path: &Path) -> Vec<f32> {
+pub fn sound(path: &Path) -> Vec<f32> {
     let probe = [
         "-select_streams",
         "v",
@@ -65,7 +65,7 @@ fn share(samples: &[f32], frequency: f64) -> f64 {
 }
 
 /// Seconds that `samples` last.
-fn seconds(samples: &[f32]) -> f64 {
+pub fn seconds(samples: &[f32]) -> f64 {
     samples.len() as f64 / RATE as f64
 }
 

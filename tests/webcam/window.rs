@@ -8,6 +8,7 @@ use repaint::frame::Frame;
 use repaint::media::picture;
 
 use super::screen::{SCREEN, Screen};
+use super::sound::{seconds, sound};
 use super::{BLUE, RED, figures, number, read_clip, studio, webcam, write_clip};
 
 /// The program with its window.
@@ -170,7 +171,8 @@ fn a_recording_lasts_as_long_as_it_was() {
     };
     let studio = studio();
     let folder = studio.path();
-    let app = App::start(&screen, folder, &[]);
+    let tone = ["--microphone", "lavfi:sine=440,arealtime"];
+    let app = App::start(&screen, folder, &tone);
     screen.wait_for(folder, "the red style", |shot| is(at(shot, 320, 240), RED));
     screen.press("r");
     let start = Instant::now();
@@ -196,6 +198,8 @@ fn a_recording_lasts_as_long_as_it_was() {
         "{end} s of {lasted} s"
     );
     assert!(times.len() > 20, "{} frames", times.len());
+    let heard = seconds(&sound(&folder.join("repaint-001.mp4")));
+    assert!((heard - end).abs() < 0.2, "{heard} s of sound, {end} s");
     // an even grid: every time is a multiple of 1/25 s
     for time in &times {
         assert!((time * 25.0 - (time * 25.0).round()).abs() < 0.02, "{time}");
