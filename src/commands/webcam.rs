@@ -70,7 +70,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     set_threads(args.paint.threads)?;
     let mask = open_mask(&args.paint)?;
     if let (Some(_), Some(named)) = (&args.microphone, microphone(args)) {
-        microphone::find(&named)?;
+        microphone::find(&named)?.listen()?; // who names one is not to find out later that it is mute
     }
     let mut source = open_source(args)?;
     let window = match args.headless {

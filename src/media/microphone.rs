@@ -27,6 +27,9 @@ const OPENING: Duration = Duration::from_secs(3);
 /// Time between two looks at a microphone that had nothing.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How far ahead of time sound may be that comes faster than it can be heard, as that of FFmpeg's generators.
+const HURRY: Duration = Duration::from_millis(500);
+
 /// Most sound that waits for whoever writes it; the oldest is given up for more.
 const WAITING: Duration = Duration::from_secs(30);
 
@@ -127,6 +130,9 @@ impl Shelf {
 
 /// An open device, and what makes samples of its packets.
 struct Reader {
+    begun: Instant,
+    /// How long what was heard lasts.
+    heard: Duration,
     input: Input,
     decoder: av::decoder::Audio,
     resampler: resampling::Context,
@@ -197,6 +203,8 @@ impl Reader {
         )
         .with_context(failed)?;
         Ok(Self {
+            begun: Instant::now(),
+            heard: Duration::ZERO,
             input,
             decoder,
             resampler,
@@ -208,6 +216,9 @@ impl Reader {
 
     /// Lays what was heard on the shelf; `false` when there is nothing new.
     fn read(&mut self, shelf: &Shelf) -> Result<bool> {
+        if self.heard > self.begun.elapsed() + HURRY {
+            return Ok(false);
+        }
         let mut packet = av::Packet::empty();
         match packet.read(&mut self.input) {
             Err(av::Error::Eof) => bail!("it has ended"),
@@ -227,6 +238,8 @@ impl Reader {
             frame.set_channel_layout(layout);
             let mut samples = av::frame::Audio::empty();
             self.resampler.run(&frame, &mut samples)?;
+            let lasts = samples.samples() as f64 / f64::from(self.format.rate.max(1));
+            self.heard += Duration::from_secs_f64(lasts);
             let length = samples.samples() * usize::from(self.format.channels) * 4;
             let number =
                 |bytes: &[u8]| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

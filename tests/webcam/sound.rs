@@ -156,12 +156,7 @@ fn microphones_that_are_not_there_are_refused_by_name() {
         "--microphone",
         "lavfi:nosuch",
     ];
-    let (output, words) = run(&mut webcam(
-        folder,
-        &[&args[..], &["--frames", "5"]].concat(),
-    ));
-    assert!(output.status.success(), "{words}");
-    assert!(words.contains("without sound: could not open"), "{words}");
+    assert_refused(&mut webcam(folder, &args), &["could not open microphone"]);
 }
 
 /// Adds a short click in the middle of which `at` lies, to `samples` that begin at `start`, all in samples.
