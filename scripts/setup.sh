@@ -45,9 +45,9 @@ missing() {
     have pkg-config || say 'pkg-config: finds the FFmpeg libraries'
     have clang || say 'clang: reads the headers of FFmpeg and of the camera interface'
     have_libclang || say 'libclang-dev: the same, as a library'
-    for library in avcodec avdevice avformat avutil avfilter swscale swresample; do
+    for library in avcodec avformat avutil avfilter swscale swresample; do
         if ! have pkg-config || ! pkg-config --exists "lib$library"; then
-            say "lib$library-dev: FFmpeg, reads and writes video, hears microphones"
+            say "lib$library-dev: FFmpeg, reads and writes video"
         fi
     done
     have ffprobe || say 'ffmpeg: makes and looks at videos in the tests'

@@ -305,7 +305,7 @@ fn open_window(camera: (usize, usize)) -> Result<Window> {
 }
 
 fn list() -> Result<()> {
-    let (cameras, microphones) = (camera::list()?, microphone::list()?);
+    let cameras = camera::list()?;
     if cameras.is_empty() {
         remark!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
     }
@@ -318,6 +318,10 @@ fn list() -> Result<()> {
             say!("    {trouble}");
         }
     }
+    let microphones = microphone::list().unwrap_or_else(|error| {
+        remark!("{error:#}");
+        Vec::new()
+    });
     for microphone in microphones {
         let usual = match microphone.is_usual {
             true => " (used unless another is named)",

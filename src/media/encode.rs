@@ -146,8 +146,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Begins the file `place`. `info` describes the frames to come, `beside` the rest. Fails when the file cannot be written, the
-    /// encoder is unknown or refuses its settings, or the container cannot hold it.
+    /// Begins the file `place`. `info` describes the frames to come, `beside` the rest. Fails when the file
+    /// cannot be written, the encoder is unknown or refuses its settings, or the container cannot hold it.
     pub fn create(
         place: &Path,
         existing: Existing,

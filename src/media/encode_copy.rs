@@ -62,7 +62,7 @@ pub(super) struct Copier {
     streams: Vec<Stream>,
     /// Whether the beginning of the source is copied, too.
     is_whole: bool,
-    /// How much is copied, in microseconds.
+    /// Up to where is copied, in microseconds from the beginning of the part.
     length: i64,
     /// Read, but too late for the frames written so far.
     waiting: Option<av::Packet>,
@@ -72,9 +72,9 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// Opens `source`, of which a `part` is painted, and adds to `muxer`, in the source's order, the painted stream and every
-    /// stream that the container can hold, with tags and chapters. What cannot be kept as it is
-    /// goes to `remarks`.
+    /// Opens `source`, of which a `part` is painted, and adds to `muxer`, in the source's order, the
+    /// painted stream and every stream that the container can hold, with tags and chapters. What cannot
+    /// be kept as it is goes to `remarks`.
     pub fn open(
         (source, part): (&Path, Part),
         container: Container,
@@ -85,7 +85,7 @@ impl Copier {
         let mut input = open_input(source)?;
         let painted = best_video(&input);
         let shift = start_shift(&input) + part.from;
-        let length = part.length().unwrap_or(i64::MAX);
+        let length = part.length().map_or(i64::MAX, |length| length - 1);
         let mut routes = Vec::new();
         for stream in input.streams() {
             if Some(stream.index()) == painted {

@@ -17,7 +17,7 @@ use av::software::resampling;
 use super::SoundFormat;
 use super::encode_sound::known_layout;
 use super::ffmpeg::is_ready;
-use super::microphone_sources::input_format;
+use super::ffmpeg_devices::input_format;
 
 pub use super::microphone_sources::{DEFAULT, Microphone, find, list};
 

@@ -1,12 +1,9 @@
 //! Which microphones there are, as FFmpeg's devices: PulseAudio (which PipeWire answers to, too), ALSA, AVFoundation,
 //! DirectShow.
 
-use std::ffi::{CStr, CString, c_char};
-
 use anyhow::{Result, bail};
-use ffmpeg_next as av;
 
-use super::ffmpeg;
+use super::ffmpeg_devices::{self, Answer, Source, input_format};
 
 /// What stands for the microphone that the system uses when none is named.
 pub const DEFAULT: &str = "default";
@@ -39,7 +36,7 @@ pub struct Microphone {
 
 /// The microphones that are there.
 pub fn list() -> Result<Vec<Microphone>> {
-    start()?;
+    ffmpeg_devices::load()?;
     let mut found = Vec::new();
     for &(device, usual, prefix) in DEVICES {
         if device == "alsa" && (!found.is_empty() || !has_card()) {
@@ -58,7 +55,7 @@ pub fn list() -> Result<Vec<Microphone>> {
 /// The microphone that `choice` means: [`DEFAULT`], a part of a name in whatever case, or `DEVICE:NAME` as FFmpeg
 /// has them. Fails in one line when there is none.
 pub fn find(choice: &str) -> Result<Microphone> {
-    start()?;
+    ffmpeg_devices::load()?;
     let direct = choice.split_once(':');
     if let Some((device, url)) = direct.filter(|(device, _)| input_format(device).is_some()) {
         return Ok(Microphone {
@@ -85,97 +82,24 @@ pub fn find(choice: &str) -> Result<Microphone> {
     }
 }
 
-fn start() -> Result<()> {
-    ffmpeg::start()?;
-    av::device::register_all();
-    Ok(())
-}
-
-/// FFmpeg's input `name`, if it has such a device.
-pub(super) fn input_format(name: &str) -> Option<av::Format> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: the name is a C string that outlives the call; formats live as long as the program.
-    let found = unsafe { av::ffi::av_find_input_format(name.as_ptr()) };
-    if found.is_null() {
-        return None;
-    }
-    // SAFETY: a format that was found; its class is static, or none for formats that are no devices.
-    let class = unsafe { (*found).priv_class.as_ref() }?;
-    use av::ffi::AVClassCategory::{
-        AV_CLASS_CATEGORY_DEVICE_AUDIO_INPUT, AV_CLASS_CATEGORY_DEVICE_INPUT,
+/// What `device` can listen to; nothing where it does not answer.
+fn sources(device: &str, usual: Option<&str>, prefix: &str) -> Vec<Microphone> {
+    let microphone = |source: Source| Microphone {
+        is_usual: source.is_usual || Some(source.url.as_str()) == usual,
+        name: source.name,
+        device: device.to_string(),
+        url: format!("{prefix}{}", source.url),
     };
-    let is_device = matches!(
-        class.category,
-        AV_CLASS_CATEGORY_DEVICE_AUDIO_INPUT | AV_CLASS_CATEGORY_DEVICE_INPUT
-    );
-    // SAFETY: as above.
-    is_device.then(|| av::Format::Input(unsafe { av::format::Input::wrap(found.cast_mut()) }))
-}
-
-/// What the device `name` can listen to; nothing where it does not answer or cannot tell.
-fn sources(name: &str, usual: Option<&str>, prefix: &str) -> Vec<Microphone> {
-    let Some(av::Format::Input(format)) = input_format(name) else {
-        return Vec::new();
-    };
-    let mut list = std::ptr::null_mut();
-    // SAFETY: the format is live; the call takes nulls for what is not given, and fills in the list.
-    let count = unsafe {
-        av::ffi::avdevice_list_input_sources(
-            format.as_ptr(),
-            std::ptr::null(),
-            std::ptr::null_mut(),
-            &mut list,
-        )
-    };
-    if count == av::ffi::AVERROR(av::ffi::ENOSYS)
-        && let Some(usual) = usual
-    {
-        return vec![Microphone {
+    match (ffmpeg_devices::sources(device), usual) {
+        (Answer::Sources(sources), _) => sources.into_iter().map(microphone).collect(),
+        (Answer::CannotTell, Some(usual)) => vec![Microphone {
             name: "the usual microphone".to_string(),
             is_usual: true,
-            device: name.to_string(),
+            device: device.to_string(),
             url: usual.to_string(),
-        }];
+        }],
+        (Answer::CannotTell, None) => Vec::new(),
     }
-    if count <= 0 || list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: the list was filled in, with as many live devices as it says.
-    let (devices, chosen) = unsafe {
-        let filled = &*list;
-        let count = filled.nb_devices.max(0) as usize;
-        (
-            std::slice::from_raw_parts(filled.devices, count),
-            filled.default_device,
-        )
-    };
-    let text = |text: *const c_char| match text.is_null() {
-        true => String::new(),
-        // SAFETY: not null, so a C string of the list.
-        false => unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned(),
-    };
-    let mut found = Vec::new();
-    for (place, &device) in devices.iter().enumerate() {
-        // SAFETY: as above.
-        let (url, words) = unsafe {
-            (
-                text((*device).device_name),
-                text((*device).device_description),
-            )
-        };
-        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        found.push(Microphone {
-            name: if words.is_empty() { url.clone() } else { words },
-            is_usual: place as i32 == chosen || Some(url.as_str()) == usual,
-            device: name.to_string(),
-            url: format!("{prefix}{url}"),
-        });
-    }
-    // SAFETY: the list came from FFmpeg and is not used any more.
-    unsafe { av::ffi::avdevice_free_list_devices(&mut list) };
-    found
 }
 
 /// Whether Linux has a sound card that records.

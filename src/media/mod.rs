@@ -44,6 +44,8 @@ mod encode_tags;
 mod encode_video;
 #[cfg(feature = "video")]
 mod ffmpeg;
+#[cfg(all(feature = "video", feature = "webcam"))]
+mod ffmpeg_devices;
 #[cfg(feature = "video")]
 mod ffmpeg_hwaccel;
 #[cfg(feature = "video")]
