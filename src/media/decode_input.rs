@@ -23,7 +23,7 @@ pub struct VideoInfo {
     pub width: usize,
     /// Height of its frames in pixels, upright.
     pub height: usize,
-    /// Seconds in a tick of [`Frame::pts`], as a fraction.
+    /// Seconds in a tick of [`Frame::pts`](crate::frame::Frame::pts), as a fraction.
     pub time_base: (i32, i32),
     /// Average frames a second, as a fraction.
     pub frame_rate: (i32, i32),
