@@ -10,8 +10,8 @@ use av::filter;
 use av::format::context::Output;
 
 use super::encode::Container;
-use super::encode_sound::{AudioEncoder, KEEP_TIMES, Kind, convert, known_layout};
-use super::ffmpeg::is_ready;
+use super::encode_sound::{AudioEncoder, KEEP_TIMES, Kind, convert};
+use super::ffmpeg::{is_ready, known_layout};
 
 /// Decodes one audio stream and encodes it as another codec.
 pub(super) struct AudioTranscoder {

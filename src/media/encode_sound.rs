@@ -236,14 +236,6 @@ pub(super) struct Kind {
     pub layout: av::ChannelLayout,
 }
 
-/// `layout`, or the usual one for as many channels where it does not say their order.
-pub(super) fn known_layout(layout: av::ChannelLayout, channels: u16) -> av::ChannelLayout {
-    match layout.bits() {
-        0 => av::ChannelLayout::default(channels.into()),
-        _ => layout,
-    }
-}
-
 /// The layout of Opus for `channels` (RFC 7845, section 5.1.1.2), or the next larger one.
 fn of_opus(channels: i32) -> av::ChannelLayout {
     use av::ChannelLayout as Layout;

@@ -83,6 +83,14 @@ pub(super) fn is_ready(answer: Result<(), av::Error>) -> Result<bool> {
     }
 }
 
+/// `layout`, or the usual one for as many channels where it does not say their order.
+pub(super) fn known_layout(layout: av::ChannelLayout, channels: u16) -> av::ChannelLayout {
+    match layout.bits() {
+        0 => av::ChannelLayout::default(channels.into()),
+        _ => layout,
+    }
+}
+
 /// Whether a packet is only read to decode others: its picture or sound is cut away.
 pub(super) fn is_discarded(packet: &av::Packet) -> bool {
     use av::packet::Ref;

@@ -6,19 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ffmpeg_next as av;
-
-use av::format::context::Input;
-use av::software::resampling;
 
 use super::SoundFormat;
-use super::encode_sound::known_layout;
-use super::ffmpeg::is_ready;
-use super::ffmpeg_devices::input_format;
+use super::decode_live::LiveDecoder;
 
+pub use super::decode_live::Heard;
 pub use super::microphone_sources::{DEFAULT, Microphone, find, list};
 
 /// Longest wait for a microphone to open and be heard.
@@ -32,17 +27,6 @@ const HURRY: Duration = Duration::from_millis(500);
 
 /// Most sound that waits for whoever writes it; the oldest is given up for more.
 const WAITING: Duration = Duration::from_secs(30);
-
-/// Devices tell the time of day; what is further off is some other time.
-const CLOCK_LIMIT: f64 = 5.0;
-
-/// Sound that was heard in one go.
-pub struct Heard {
-    /// Samples from -1 to 1, those of one moment side by side.
-    pub samples: Vec<f32>,
-    /// When the first of them was heard.
-    pub at: Instant,
-}
 
 /// A microphone that is listened to, until this is dropped.
 pub struct Listening {
@@ -128,19 +112,6 @@ impl Shelf {
     }
 }
 
-/// An open device, and what makes samples of its packets.
-struct Reader {
-    begun: Instant,
-    /// How long what was heard lasts.
-    heard: Duration,
-    input: Input,
-    decoder: av::decoder::Audio,
-    resampler: resampling::Context,
-    format: SoundFormat,
-    stream: usize,
-    base: f64,
-}
-
 /// The thread that reads.
 fn run(
     microphone: &Microphone,
@@ -148,20 +119,30 @@ fn run(
     opened: &SyncSender<Result<SoundFormat>>,
     troubles: &Sender<String>,
 ) {
-    let mut reader = match Reader::open(microphone) {
-        Ok(reader) => reader,
+    let name = &microphone.name;
+    let decoder = LiveDecoder::open(&microphone.device, &microphone.url)
+        .with_context(|| format!("could not open microphone `{name}`"));
+    let mut decoder = match decoder {
+        Ok(decoder) => decoder,
         Err(error) => {
             let _ = opened.send(Err(error)); // who asked may have given up
             return;
         }
     };
-    let _ = opened.send(Ok(reader.format));
+    let _ = opened.send(Ok(decoder.format()));
+    let (begun, mut lasted) = (Instant::now(), Duration::ZERO);
     while !shelf.unwanted.load(Ordering::Relaxed) {
-        match reader.read(shelf) {
-            Ok(true) => {}
-            Ok(false) => std::thread::sleep(PAUSE),
+        let heard = match lasted > begun.elapsed() + HURRY {
+            true => Ok(None),
+            false => decoder.read(),
+        };
+        match heard {
+            Ok(Some(heard)) => {
+                lasted += decoder.format().duration(heard.samples.len());
+                shelf.lay(heard, decoder.format());
+            }
+            Ok(None) => std::thread::sleep(PAUSE),
             Err(error) => {
-                let name = &microphone.name;
                 let words = format!("microphone `{name}`: {error:#}: no sound from here on");
                 let _ = troubles.send(words); // nobody may want to know any more
                 return;
@@ -170,100 +151,24 @@ fn run(
     }
 }
 
-impl Reader {
-    fn open(microphone: &Microphone) -> Result<Self> {
-        let failed = || format!("could not open microphone `{}`", microphone.name);
-        let format = input_format(&microphone.device)
-            .with_context(|| format!("this FFmpeg has no device `{}`", microphone.device))?;
-        let opened = av::format::open(&microphone.url, &format).with_context(failed)?;
-        let mut input = opened.input();
-        // SAFETY: the context is live for the borrow of `input`; the field is a plain integer, which devices
-        // look at before each wait.
-        unsafe { (*input.as_mut_ptr()).flags |= av::ffi::AVFMT_FLAG_NONBLOCK };
-        let stream = input
-            .streams()
-            .best(av::media::Type::Audio)
-            .with_context(|| format!("`{}` has no sound", microphone.name))?;
-        let (index, base) = (stream.index(), f64::from(stream.time_base()));
-        let context = av::codec::Context::from_parameters(stream.parameters())?;
-        let mut decoder = context.decoder().audio().with_context(failed)?;
-        let layout = known_layout(decoder.channel_layout(), decoder.channels());
-        decoder.set_channel_layout(layout);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_sound_is_given_up_where_nobody_takes_it() {
+        let (shelf, start) = (Shelf::default(), Instant::now());
         let format = SoundFormat {
-            rate: decoder.rate(),
-            channels: layout.channels().clamp(1, 2) as u16,
+            rate: 100,
+            channels: 2,
         };
-        let resampler = resampling::Context::get(
-            decoder.format(),
-            layout,
-            format.rate,
-            av::format::Sample::F32(av::format::sample::Type::Packed),
-            av::ChannelLayout::default(format.channels.into()),
-            format.rate,
-        )
-        .with_context(failed)?;
-        Ok(Self {
-            begun: Instant::now(),
-            heard: Duration::ZERO,
-            input,
-            decoder,
-            resampler,
-            format,
-            stream: index,
-            base,
-        })
-    }
-
-    /// Lays what was heard on the shelf; `false` when there is nothing new.
-    fn read(&mut self, shelf: &Shelf) -> Result<bool> {
-        if self.heard > self.begun.elapsed() + HURRY {
-            return Ok(false);
+        for second in 0..40 {
+            let samples = vec![0.0; 200];
+            let at = start + Duration::from_secs(second);
+            shelf.lay(Heard { samples, at }, format);
         }
-        let mut packet = av::Packet::empty();
-        match packet.read(&mut self.input) {
-            Err(av::Error::Eof) => bail!("it has ended"),
-            read => {
-                if !is_ready(read)? {
-                    return Ok(false);
-                }
-            }
-        }
-        if packet.stream() != self.stream {
-            return Ok(true);
-        }
-        self.decoder.send_packet(&packet)?;
-        let mut frame = av::frame::Audio::empty();
-        while is_ready(self.decoder.receive_frame(&mut frame))? {
-            let layout = known_layout(frame.channel_layout(), frame.channels());
-            frame.set_channel_layout(layout);
-            let mut samples = av::frame::Audio::empty();
-            self.resampler.run(&frame, &mut samples)?;
-            let lasts = samples.samples() as f64 / f64::from(self.format.rate.max(1));
-            self.heard += Duration::from_secs_f64(lasts);
-            let length = samples.samples() * usize::from(self.format.channels) * 4;
-            let number =
-                |bytes: &[u8]| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            let heard = Heard {
-                samples: samples.data(0)[..length]
-                    .chunks_exact(4)
-                    .map(number)
-                    .collect(),
-                at: self.when(&frame),
-            };
-            shelf.lay(heard, self.format);
-        }
-        Ok(true)
-    }
-
-    /// When the first sample of `frame` was heard: by the time of day that the device tells, or just now.
-    fn when(&self, frame: &av::frame::Audio) -> Instant {
-        let now = Instant::now();
-        let length = frame.samples() as f64 / f64::from(self.format.rate.max(1));
-        let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let told = frame.timestamp().zip(day.ok());
-        let ago = told.map(|(ticks, day)| day.as_secs_f64() - ticks as f64 * self.base);
-        let ago = ago.filter(|ago| (0.0..CLOCK_LIMIT).contains(ago));
-        let ago = Duration::from_secs_f64(ago.unwrap_or(length));
-        now.checked_sub(ago).unwrap_or(now)
+        let oldest = shelf.pieces().front().map(|heard| heard.at);
+        assert_eq!(oldest, Some(start + Duration::from_secs(10)));
+        assert_eq!(shelf.pieces().len(), 30);
     }
 }

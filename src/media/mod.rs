@@ -20,6 +20,8 @@ mod decode_curves;
 mod decode_deinterlace;
 #[cfg(feature = "video")]
 mod decode_input;
+#[cfg(all(feature = "video", feature = "webcam"))]
+mod decode_live;
 #[cfg(feature = "video")]
 mod decode_packets;
 #[cfg(feature = "video")]
@@ -68,7 +70,7 @@ pub mod whole;
 #[cfg(feature = "webcam")]
 pub mod window;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -93,6 +95,14 @@ pub struct SoundFormat {
     pub rate: u32,
     /// 1 or 2.
     pub channels: u16,
+}
+
+impl SoundFormat {
+    /// How long `samples` of it last, those of all channels counted.
+    pub fn duration(self, samples: usize) -> Duration {
+        let moments = samples / usize::from(self.channels.max(1));
+        Duration::from_secs_f64(moments as f64 / f64::from(self.rate.max(1)))
+    }
 }
 
 /// Who decodes and encodes a film besides the CPU.
