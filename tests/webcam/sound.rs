@@ -69,22 +69,22 @@ pub fn seconds(samples: &[f32]) -> f64 {
     samples.len() as f64 / RATE as f64
 }
 
+/// Records for two seconds from `microphone` into the file `name`; what the program says meanwhile.
+fn record(folder: &Path, name: &str, microphone: &str) -> String {
+    let args = "--headless --overwrite --duration 2 --record NAME --microphone";
+    let args = args.replace("NAME", name);
+    let args: Vec<_> = args.split(' ').chain([microphone]).collect();
+    let (output, words) = run(&mut webcam(folder, &args));
+    assert!(output.status.success(), "{words}");
+    words
+}
+
 #[test]
 fn recordings_have_the_sound_of_the_microphone_as_long_as_their_picture() {
     let studio = studio();
     let folder = studio.path();
     for name in ["a.mp4", "a.mkv", "a.webm"] {
-        let args = [
-            "--headless",
-            "--record",
-            name,
-            "--duration",
-            "2",
-            "--microphone",
-        ];
-        let microphone = ["lavfi:sine=440:r=48000,arealtime"];
-        let (output, words) = run(&mut webcam(folder, &[&args[..], &microphone].concat()));
-        assert!(output.status.success(), "{words}");
+        let words = record(folder, name, "lavfi:sine=440:r=48000,arealtime");
         assert!(words.contains("with sound of `lavfi:"), "{words}");
         let (_, _, end) = read_clip(&folder.join(name));
         let heard = sound(&folder.join(name));
@@ -103,16 +103,10 @@ fn recordings_have_the_sound_of_the_microphone_as_long_as_their_picture() {
 fn files_that_are_played_and_recordings_with_none_have_no_sound() {
     let studio = studio();
     let folder = studio.path();
-    for args in [&["--microphone", "none"][..], &[]] {
-        let usual = [
-            "--headless",
-            "--record",
-            "a.mp4",
-            "--frames",
-            "5",
-            "--overwrite",
-        ];
-        let (output, words) = run(&mut webcam(folder, &[&usual, args].concat()));
+    for args in ["--frames 5 --microphone none", "--frames 5"] {
+        let args = format!("--headless --record a.mp4 --overwrite {args}");
+        let args: Vec<_> = args.split(' ').collect();
+        let (output, words) = run(&mut webcam(folder, &args));
         assert!(output.status.success(), "{words}");
         assert_eq!(words.trim_end().lines().count(), 0, "{words}");
         let probe = ["-show_entries", "stream=codec_type", "-of", "csv=p=0"];
@@ -125,17 +119,7 @@ fn files_that_are_played_and_recordings_with_none_have_no_sound() {
 fn a_microphone_that_is_lost_is_told_and_the_recording_goes_on() {
     let studio = studio();
     let folder = studio.path();
-    let args = [
-        "--headless",
-        "--record",
-        "a.mp4",
-        "--duration",
-        "2",
-        "--microphone",
-    ];
-    let microphone = ["lavfi:sine=440:d=0.7,arealtime"];
-    let (output, words) = run(&mut webcam(folder, &[&args[..], &microphone].concat()));
-    assert!(output.status.success(), "{words}");
+    let words = record(folder, "a.mp4", "lavfi:sine=440:d=0.7,arealtime");
     assert!(words.contains("no sound from here on"), "{words}");
     let (_, _, end) = read_clip(&folder.join("a.mp4"));
     assert!(end > 1.8, "{end}");
@@ -147,16 +131,14 @@ fn a_microphone_that_is_lost_is_told_and_the_recording_goes_on() {
 fn microphones_that_are_not_there_are_refused_by_name() {
     let studio = studio();
     let folder = studio.path();
-    let args = ["--headless", "--record", "a.mp4", "--microphone", "nosuch"];
-    assert_refused(&mut webcam(folder, &args), &["no microphone `nosuch`"]);
-    let args = [
-        "--headless",
-        "--record",
-        "a.mp4",
-        "--microphone",
-        "lavfi:nosuch",
-    ];
-    assert_refused(&mut webcam(folder, &args), &["could not open microphone"]);
+    for (name, said) in [
+        ("nosuch", "no microphone `nosuch`"),
+        ("lavfi:nosuch", "could not open microphone `lavfi:nosuch`"),
+        ("lavfi:testsrc2", "it has no sound"),
+    ] {
+        let args = ["--headless", "--record", "a.mp4", "--microphone", name];
+        assert_refused(&mut webcam(folder, &args), &[said]);
+    }
 }
 
 /// Adds a short click in the middle of which `at` lies, to `samples` that begin at `start`, all in samples.
