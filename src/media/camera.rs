@@ -1,8 +1,10 @@
-//! Cameras: V4L2, AVFoundation, Media Foundation. The only place that knows nokhwa,
-//! together with `camera_modes` and `camera_decode`.
+//! Cameras: V4L2, AVFoundation, Media Foundation. The only place that knows nokhwa.
 //!
 //! nokhwa waits for ever when a camera sends nothing, and hands old frames to slow readers. So a
 //! thread of its own reads every frame at once, and whoever asks gets the newest.
+
+mod decode;
+mod modes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,12 +19,13 @@ use nokhwa::utils::{
 };
 use nokhwa::{Buffer, NokhwaError};
 
-use super::camera_decode::decode;
-use super::camera_modes::{choose, describe, distance, explain, is_busy, one_line, unknown};
-use super::{LiveSource, Reading};
+use decode::decode;
+use modes::{choose, describe, distance, explain, is_busy, one_line, unknown};
 
-pub use super::camera_modes::{PixelFormat, Wanted};
+use super::{LiveSource, Reading};
 use crate::frame::Frame;
+
+pub use modes::{PixelFormat, Wanted};
 
 /// Longest wait for a frame in one call.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -5,6 +5,17 @@
 //! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
 //! the CPU goes on from the first frame that the GPU does not give.
 
+pub(super) mod clock;
+mod convert;
+mod curves;
+mod deinterlace;
+pub(super) mod input;
+#[cfg(feature = "webcam")]
+pub(super) mod live;
+pub(super) mod packets;
+mod tone;
+mod turn;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,22 +25,22 @@ use av::Rescale;
 use av::codec::threading;
 use av::rescale;
 
-use super::FrameSource;
-use super::Hwaccel;
-use super::decode_convert::{Converter, scaled};
-use super::decode_deinterlace::Deinterlacer;
-use super::decode_input::{
+use convert::{Converter, scaled};
+use deinterlace::Deinterlacer;
+use input::{
     DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, go_to, lost, lost_of,
     open_input, start_shift,
 };
-use super::decode_packets::Packets;
-use super::decode_tone::Tone;
-use super::decode_turn::Turn;
-use super::ffmpeg::{self, Color, Layout};
-use super::ffmpeg_hwaccel::{Gpu, download};
+use packets::Packets;
+use tone::Tone;
+use turn::Turn;
 
-pub use super::decode_input::{Part, VideoInfo};
+use super::ffmpeg::hwaccel::{Gpu, download};
+use super::ffmpeg::{self, Color, Layout};
+use super::{FrameSource, Hwaccel};
 use crate::frame::Frame;
+
+pub use input::{Part, VideoInfo};
 
 /// Damaged packets in a row after which the rest of the file is given up.
 const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;

@@ -4,6 +4,14 @@
 //! The source is opened a second time for its other streams. They are read only as far as the
 //! painted frames have got, so that nothing piles up, however long the clip.
 
+mod audio;
+mod choice;
+mod copy;
+mod sound;
+mod subtitle;
+mod tags;
+mod video;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -12,10 +20,11 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::rescale;
 
+use copy::Copier;
+use sound::AudioEncoder;
+use video::VideoEncoder;
+
 use super::decode::{Part, VideoInfo};
-use super::encode_copy::Copier;
-use super::encode_sound::AudioEncoder;
-use super::encode_video::VideoEncoder;
 use super::ffmpeg;
 use super::{FrameSink, Hwaccel, SoundFormat};
 use crate::frame::Frame;

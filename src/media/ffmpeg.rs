@@ -1,5 +1,10 @@
 //! What decoding and encoding share of FFmpeg: start-up, paths, colour tags, pixel conversion.
 
+#[cfg(feature = "webcam")]
+pub(super) mod devices;
+pub(super) mod hwaccel;
+pub(super) mod ycbcr;
+
 use std::path::Path;
 use std::sync::Once;
 

@@ -1,6 +1,8 @@
 //! Microphones: a thread of its own reads each and lays what was heard on a shelf, as whoever writes it
 //! may be busy.
 
+mod sources;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -11,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::SoundFormat;
-use super::decode_live::LiveDecoder;
+use super::decode::live::LiveDecoder;
 
-pub use super::decode_live::Heard;
-pub use super::microphone_sources::{DEFAULT, Microphone, find, list};
+pub use super::decode::live::Heard;
+pub use sources::{DEFAULT, Microphone, find, list};
 
 /// Longest wait for a microphone to open and be heard.
 const OPENING: Duration = Duration::from_secs(3);

@@ -4,60 +4,16 @@
 
 #[cfg(feature = "webcam")]
 pub mod camera;
-#[cfg(feature = "webcam")]
-mod camera_decode;
-#[cfg(feature = "webcam")]
-mod camera_modes;
 #[cfg(feature = "video")]
 pub mod decode;
 #[cfg(feature = "video")]
-mod decode_clock;
-#[cfg(feature = "video")]
-mod decode_convert;
-#[cfg(feature = "video")]
-mod decode_curves;
-#[cfg(feature = "video")]
-mod decode_deinterlace;
-#[cfg(feature = "video")]
-mod decode_input;
-#[cfg(all(feature = "video", feature = "webcam"))]
-mod decode_live;
-#[cfg(feature = "video")]
-mod decode_packets;
-#[cfg(feature = "video")]
-mod decode_tone;
-#[cfg(feature = "video")]
-mod decode_turn;
-#[cfg(feature = "video")]
 pub mod encode;
 #[cfg(feature = "video")]
-mod encode_audio;
-#[cfg(feature = "video")]
-mod encode_choice;
-#[cfg(feature = "video")]
-mod encode_copy;
-#[cfg(feature = "video")]
-mod encode_sound;
-#[cfg(feature = "video")]
-mod encode_subtitle;
-#[cfg(feature = "video")]
-mod encode_tags;
-#[cfg(feature = "video")]
-mod encode_video;
-#[cfg(feature = "video")]
 mod ffmpeg;
-#[cfg(all(feature = "video", feature = "webcam"))]
-mod ffmpeg_devices;
-#[cfg(feature = "video")]
-mod ffmpeg_hwaccel;
-#[cfg(feature = "video")]
-mod ffmpeg_ycbcr;
 #[cfg(feature = "webcam")]
 mod full_screen;
 #[cfg(all(feature = "video", feature = "webcam"))]
 pub mod microphone;
-#[cfg(all(feature = "video", feature = "webcam"))]
-mod microphone_sources;
 pub mod picture;
 #[cfg(feature = "video")]
 pub mod player;

@@ -10,7 +10,7 @@ use av::Rescale;
 use av::media::Type;
 use av::rescale;
 
-use super::decode_input::restarts;
+use super::input::restarts;
 
 /// How far packets may lie before and behind the time at which they are due, in microseconds. Those without
 /// a decoding time come in another order than they are shown in; longer silence is a loss of the signal.
@@ -18,7 +18,7 @@ const EARLY: i64 = 500_000;
 const LATE: i64 = 10_000_000;
 
 /// The clock of a file.
-pub(super) struct Clock {
+pub(in crate::media) struct Clock {
     /// Whether the format is one whose clock may begin anew.
     restarts: bool,
     /// What is added to the times of each run of the clock, in microseconds.

@@ -16,15 +16,16 @@ use av::format::stream::Disposition;
 use av::media::Type;
 use av::rescale;
 
-use super::decode_clock::Clock;
-use super::decode_input::{Part, best_video, go_to, open_input, start_shift};
-use super::decode_packets::{Reading, read_on};
-use super::encode::{Container, can_hold, microseconds};
-use super::encode_audio::AudioTranscoder;
-use super::encode_subtitle::SubtitleTranscoder;
-use super::encode_tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, without};
-use super::encode_video::VideoEncoder;
-use super::ffmpeg::is_discarded;
+use super::audio::AudioTranscoder;
+use super::subtitle::SubtitleTranscoder;
+use super::tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, without};
+use super::video::VideoEncoder;
+use super::{Container, can_hold, microseconds};
+use crate::media::decode::Part;
+use crate::media::decode::clock::Clock;
+use crate::media::decode::input::{best_video, go_to, open_input, start_shift};
+use crate::media::decode::packets::{Reading, read_on};
+use crate::media::ffmpeg::is_discarded;
 
 /// What becomes of one stream of the source.
 enum Route {

@@ -9,9 +9,9 @@ use ffmpeg_next as av;
 use av::filter;
 use av::format::context::Output;
 
-use super::encode::Container;
-use super::encode_sound::{AudioEncoder, KEEP_TIMES, Kind, convert};
-use super::ffmpeg::{is_ready, known_layout};
+use super::Container;
+use super::sound::{AudioEncoder, KEEP_TIMES, Kind, convert};
+use crate::media::ffmpeg::{is_ready, known_layout};
 
 /// Decodes one audio stream and encodes it as another codec.
 pub(super) struct AudioTranscoder {

@@ -11,9 +11,9 @@ use av::codec::encoder;
 use av::filter;
 use av::format::context::Output;
 
-use super::SoundFormat;
-use super::encode::Container;
-use super::ffmpeg::is_ready;
+use super::Container;
+use crate::media::SoundFormat;
+use crate::media::ffmpeg::is_ready;
 
 /// Bits a second for each channel.
 const BIT_RATE: usize = 96_000;
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn samples_of_no_known_kind_are_an_error() -> Result<()> {
-        super::super::ffmpeg::start()?;
+        crate::media::ffmpeg::start()?;
         let kind = |format| Kind {
             format,
             rate: 48000,

@@ -5,12 +5,12 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::rescale;
 
-use super::decode_clock::Clock;
-use super::decode_input::Part;
-use super::ffmpeg::is_discarded;
+use super::clock::Clock;
+use super::input::Part;
+use crate::media::ffmpeg::is_discarded;
 
 /// What reading on in a file comes to.
-pub(super) enum Reading {
+pub(in crate::media) enum Reading {
     /// A packet of any stream.
     Packet(av::Packet),
     /// Damage; what follows it may be whole.
@@ -22,7 +22,7 @@ pub(super) enum Reading {
 }
 
 /// Reads the next packet of `input`.
-pub(super) fn read_on(input: &mut av::format::context::Input) -> Reading {
+pub(in crate::media) fn read_on(input: &mut av::format::context::Input) -> Reading {
     let mut packet = av::Packet::empty();
     let read = packet.read(input);
     if read.is_ok() && !packet.is_corrupt() {

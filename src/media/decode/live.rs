@@ -8,9 +8,9 @@ use ffmpeg_next as av;
 use av::format::context::Input;
 use av::software::resampling;
 
-use super::SoundFormat;
-use super::ffmpeg::{is_ready, known_layout};
-use super::ffmpeg_devices::input_format;
+use crate::media::SoundFormat;
+use crate::media::ffmpeg::devices::input_format;
+use crate::media::ffmpeg::{is_ready, known_layout};
 
 /// Devices tell the time of day; what is further off, in seconds, is some other time.
 const CLOCK_LIMIT: f64 = 5.0;
@@ -24,7 +24,7 @@ pub struct Heard {
 }
 
 /// An open device, and what makes samples of its packets.
-pub(super) struct LiveDecoder {
+pub(in crate::media) struct LiveDecoder {
     input: Input,
     decoder: av::decoder::Audio,
     resampler: resampling::Context,

@@ -10,7 +10,7 @@ use av::ffi::AVHWDeviceType;
 use av::format::Pixel;
 
 /// FFmpeg's handle of a GPU.
-pub(super) struct Gpu(NonNull<av::ffi::AVBufferRef>);
+pub(in crate::media) struct Gpu(NonNull<av::ffi::AVBufferRef>);
 
 impl Gpu {
     /// Opens the first GPU; `None` where there is no driver or no card.
@@ -46,7 +46,10 @@ impl Drop for Gpu {
 /// Copies the pixels of `picture`, decoded by the GPU, into `pixels`, which keeps its memory while
 /// size and format stay. Fails for a picture that is not in the GPU's memory, and for two that FFmpeg
 /// does not copy whole: of odd height, or to be cut on the left or at the top.
-pub(super) fn download(picture: &av::frame::Video, pixels: &mut av::frame::Video) -> Result<()> {
+pub(in crate::media) fn download(
+    picture: &av::frame::Video,
+    pixels: &mut av::frame::Video,
+) -> Result<()> {
     ensure!(picture.format() == Pixel::CUDA, "not decoded by the GPU");
     // SAFETY: the picture is live; one of this format belongs to a pool of frames, whose data are an
     // AVHWFramesContext. Plain fields are read.

@@ -3,10 +3,9 @@
 use anyhow::Result;
 use ffmpeg_next as av;
 
-use super::decode_turn::Turn;
-use super::ffmpeg::{Layout, Scaler};
-use super::ffmpeg_ycbcr as ycbcr;
+use super::turn::Turn;
 use crate::frame::Frame;
+use crate::media::ffmpeg::{Layout, Scaler, ycbcr};
 use crate::scale;
 
 /// Converts the pictures of one stream; keeps its memory.

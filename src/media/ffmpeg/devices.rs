@@ -9,10 +9,10 @@ use anyhow::{Result, anyhow};
 use ffmpeg_next as av;
 use libloading::Library;
 
-use super::ffmpeg;
+use crate::media::ffmpeg;
 
 /// What a device said of what it can listen to.
-pub(super) enum Answer {
+pub(in crate::media) enum Answer {
     /// These; none where it does not answer.
     Sources(Vec<Source>),
     /// That it does not know.
@@ -20,7 +20,7 @@ pub(super) enum Answer {
 }
 
 /// Something that a device can listen to.
-pub(super) struct Source {
+pub(in crate::media) struct Source {
     /// What opens it.
     pub url: String,
     /// Its name for people, in one line.
@@ -56,7 +56,7 @@ struct Devices {
 }
 
 /// Makes FFmpeg's devices known to it. Fails where their library is not installed.
-pub(super) fn load() -> Result<()> {
+pub(in crate::media) fn load() -> Result<()> {
     devices().map(drop)
 }
 
@@ -93,7 +93,7 @@ fn open(name: &str) -> Result<Devices, libloading::Error> {
 }
 
 /// FFmpeg's input `name`, if it is a device that hears.
-pub(super) fn input_format(name: &str) -> Option<av::Format> {
+pub(in crate::media) fn input_format(name: &str) -> Option<av::Format> {
     use av::ffi::AVClassCategory::{
         AV_CLASS_CATEGORY_DEVICE_AUDIO_INPUT, AV_CLASS_CATEGORY_DEVICE_INPUT,
     };
@@ -114,7 +114,7 @@ pub(super) fn input_format(name: &str) -> Option<av::Format> {
 }
 
 /// What the device `name` can listen to.
-pub(super) fn sources(name: &str) -> Answer {
+pub(in crate::media) fn sources(name: &str) -> Answer {
     let (Some(av::Format::Input(format)), Ok(devices)) = (input_format(name), devices()) else {
         return Answer::Sources(Vec::new());
     };

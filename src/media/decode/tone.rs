@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use av::color::{Primaries, TransferCharacteristic};
 
-use super::decode_curves::{
+use super::curves::{
     HIGHEST, HLG_GAMMA, USUAL_PEAK, WHITE, compress, hlg_to_scene, pq_to_nits, srgb, srgb_to_linear,
 };
-use super::ffmpeg::Color;
+use crate::media::ffmpeg::Color;
 
 /// Weights of R, G, B in luminance (ITU-R BT.2020, BT.709).
 const LUMA_2020: [f32; 3] = [0.2627, 0.6780, 0.0593];
@@ -219,7 +219,7 @@ fn within_gamut(color: [f32; 3]) -> [f32; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode_curves::nits_to_pq;
+    use super::super::curves::nits_to_pq;
     use super::*;
 
     impl Tone {

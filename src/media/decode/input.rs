@@ -7,7 +7,7 @@ use ffmpeg_next as av;
 
 use av::format::stream::Disposition;
 
-use super::ffmpeg::{self, Color};
+use crate::media::ffmpeg::{self, Color};
 
 /// How far before a part reading begins, in microseconds: files are searched by the times at which frames are
 /// decoded, which lie before those at which they are shown.
@@ -31,7 +31,7 @@ pub struct VideoInfo {
     pub pixel_aspect: (i32, i32),
     /// Number of frames as far as the file tells.
     pub frames: Option<u64>,
-    pub(super) color: Color,
+    pub(in crate::media) color: Color,
 }
 
 impl VideoInfo {
@@ -60,7 +60,7 @@ pub struct Part {
 
 impl Part {
     /// How long it is, unless it ends with the film.
-    pub(super) fn length(self) -> Option<i64> {
+    pub(in crate::media) fn length(self) -> Option<i64> {
         self.to.map(|to| (to - self.from).max(0))
     }
 
@@ -71,7 +71,7 @@ impl Part {
 }
 
 /// Opens a file for reading packets.
-pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
+pub(in crate::media) fn open_input(path: &Path) -> Result<av::format::context::Input> {
     let name = path.display();
     let mut options = av::Dictionary::new();
     options.set("pattern_type", "none"); // `50%d.png` is a picture, not a series of them
@@ -85,7 +85,7 @@ pub(super) fn open_input(path: &Path) -> Result<av::format::context::Input> {
 }
 
 /// Index of the video stream to paint: FFmpeg's choice, but never a cover picture.
-pub(super) fn best_video(input: &av::format::context::Input) -> Option<usize> {
+pub(in crate::media) fn best_video(input: &av::format::context::Input) -> Option<usize> {
     let picture = |stream: &av::Stream| stream.disposition().contains(Disposition::ATTACHED_PIC);
     let best = input.streams().best(av::media::Type::Video)?;
     if !picture(&best) {
@@ -99,7 +99,7 @@ pub(super) fn best_video(input: &av::format::context::Input) -> Option<usize> {
 
 /// How late the file starts, in microseconds. Files that start before 0 (sound with a lead-in)
 /// keep their times.
-pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
+pub(in crate::media) fn start_shift(input: &av::format::context::Input) -> i64 {
     // SAFETY: the context is live for the borrow of `input`; the field is a plain integer.
     let start = unsafe { (*input.as_ptr()).start_time };
     if start == av::ffi::AV_NOPTS_VALUE {
@@ -111,7 +111,11 @@ pub(super) fn start_shift(input: &av::format::context::Input) -> i64 {
 
 /// Goes to where reading must begin for what is shown in `part`. Files that cannot be searched, and those whose
 /// clock may begin anew, are read from their beginning.
-pub(super) fn go_to(input: &mut av::format::context::Input, path: &Path, part: Part) -> Result<()> {
+pub(in crate::media) fn go_to(
+    input: &mut av::format::context::Input,
+    path: &Path,
+    part: Part,
+) -> Result<()> {
     let time = start_shift(input) + part.from - AHEAD;
     if part.from > AHEAD && !restarts(input) && input.seek(time, ..time).is_err() {
         *input = open_input(path)?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use super::ffmpeg_devices::{self, Answer, Source, input_format};
+use crate::media::ffmpeg::devices::{self, Answer, Source, input_format};
 
 /// What stands for the microphone that the system uses when none is named.
 pub const DEFAULT: &str = "default";
@@ -36,7 +36,7 @@ pub struct Microphone {
 
 /// The microphones that are there.
 pub fn list() -> Result<Vec<Microphone>> {
-    ffmpeg_devices::load()?;
+    devices::load()?;
     let mut found = Vec::new();
     for &(device, usual, prefix) in DEVICES {
         if device == "alsa" && (!found.is_empty() || !has_card()) {
@@ -55,7 +55,7 @@ pub fn list() -> Result<Vec<Microphone>> {
 /// The microphone that `choice` means: [`DEFAULT`], a part of a name in whatever case, or `DEVICE:NAME` as FFmpeg
 /// has them. Fails in one line when there is none.
 pub fn find(choice: &str) -> Result<Microphone> {
-    ffmpeg_devices::load()?;
+    devices::load()?;
     let direct = choice.split_once(':');
     if let Some((device, url)) = direct.filter(|(device, _)| input_format(device).is_some()) {
         return Ok(Microphone {
@@ -90,7 +90,7 @@ fn sources(device: &str, usual: Option<&str>, prefix: &str) -> Vec<Microphone> {
         device: device.to_string(),
         url: format!("{prefix}{}", source.url),
     };
-    match (ffmpeg_devices::sources(device), usual) {
+    match (devices::sources(device), usual) {
         (Answer::Sources(sources), _) => sources.into_iter().map(microphone).collect(),
         (Answer::CannotTell, Some(usual)) => vec![Microphone {
             name: "the usual microphone".to_string(),

@@ -7,7 +7,7 @@ use ffmpeg_next as av;
 use av::codec::Id;
 use av::format::context::Output;
 
-use super::encode::Container;
+use super::Container;
 
 /// Longest subtitle in bytes; files of books stay below it.
 const MAX_BYTES: usize = 1 << 16;

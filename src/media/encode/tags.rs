@@ -8,7 +8,7 @@ use av::codec::Id;
 use av::format::context::{Input, Output};
 use av::rescale;
 
-use super::decode_input::Part;
+use crate::media::decode::Part;
 
 /// Tags of a file that describe the file itself rather than what it shows.
 pub(super) const FILE_TAGS: [&str; 4] = [

@@ -12,12 +12,10 @@ use av::Rescale;
 use av::codec::{Id, threading};
 use av::color::{Range, Space};
 
-use super::decode::VideoInfo;
-use super::encode::{Container, EncodeSettings, ensure_holds, microseconds};
-use super::encode_choice as choice;
-use super::ffmpeg::{Color, Layout, Scaler, is_full_range, is_ready, known_matrix};
-use super::ffmpeg_ycbcr as ycbcr;
+use super::{Container, EncodeSettings, choice, ensure_holds, microseconds};
 use crate::frame::Frame;
+use crate::media::decode::VideoInfo;
+use crate::media::ffmpeg::{Color, Layout, Scaler, is_full_range, is_ready, known_matrix, ycbcr};
 
 /// Bits for each pixel and frame where an encoder has no constant quality.
 const BITS_PER_PIXEL: f64 = 0.2;

@@ -19,11 +19,11 @@ use yuv::{
 use av::color::Space;
 use av::format::Pixel;
 
-use super::ffmpeg::Layout;
+use super::Layout;
 use crate::frame::Frame;
 
 /// Whether [`to_rgb`] takes `decoded`, a picture of the layout `from`.
-pub(super) fn takes(decoded: &av::frame::Video, from: &Layout) -> bool {
+pub(in crate::media) fn takes(decoded: &av::frame::Video, from: &Layout) -> bool {
     let planes = match from.format {
         Pixel::YUV420P | Pixel::YUVJ420P | Pixel::YUV420P10LE => 3,
         Pixel::YUV422P | Pixel::YUVJ422P | Pixel::YUV422P10LE => 3,
@@ -37,11 +37,11 @@ pub(super) fn takes(decoded: &av::frame::Video, from: &Layout) -> bool {
 }
 
 /// The planes of a picture, for pixels that are taken apart before they are converted.
-pub(super) type Planes = [Vec<u16>; 3];
+pub(in crate::media) type Planes = [Vec<u16>; 3];
 
 /// Fills `frame` with `decoded`, a picture of the layout `from` for which [`takes`] is true, at its size.
 /// `planes` is memory to be used again.
-pub(super) fn to_rgb(
+pub(in crate::media) fn to_rgb(
     decoded: &av::frame::Video,
     from: &Layout,
     planes: &mut Planes,
@@ -142,12 +142,16 @@ fn words(plane: &[u8]) -> &[u16] {
 }
 
 /// Whether [`from_rgb`] fills pictures of the layout `to`.
-pub(super) fn makes(to: &Layout) -> bool {
+pub(in crate::media) fn makes(to: &Layout) -> bool {
     matches!(to.format, Pixel::YUV420P | Pixel::YUVJ420P) && matrix(to.matrix).is_some()
 }
 
 /// Converts `frame`, of the size of the layout `to`, into `picture`, which has that layout.
-pub(super) fn from_rgb(frame: &Frame, to: &Layout, picture: &mut av::frame::Video) -> Result<()> {
+pub(in crate::media) fn from_rgb(
+    frame: &Frame,
+    to: &Layout,
+    picture: &mut av::frame::Video,
+) -> Result<()> {
     let matrix = matrix(to.matrix).context("no matrix for the colours of a frame")?;
     let stride = |plane| picture.stride(plane) as u32;
     let [y_stride, u_stride, v_stride] = [stride(0), stride(1), stride(2)];

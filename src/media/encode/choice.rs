@@ -6,9 +6,9 @@ use ffmpeg_next as av;
 use av::codec::Id;
 use av::format::Pixel;
 
-use super::Hwaccel;
-use super::decode::VideoInfo;
-use super::encode::{Container, EncodeSettings};
+use super::{Container, EncodeSettings};
+use crate::media::Hwaccel;
+use crate::media::decode::VideoInfo;
 
 /// Finest time base passed on, in ticks a second; players and 32-bit fields choke on nanoseconds.
 const MAX_TICKS: i32 = 1_000_000;

@@ -11,7 +11,7 @@ use av::filter;
 use av::format::Pixel;
 use av::frame::Video;
 
-use super::ffmpeg::is_ready;
+use crate::media::ffmpeg::is_ready;
 
 /// Weston's three fields, as the BBC deinterlaces; frames that say they are progressive pass.
 const FILTER: &str = "bwdif=mode=send_frame:parity=auto:deint=interlaced";
