@@ -6,6 +6,7 @@ mod small_model;
 #[path = "common/studio.rs"]
 mod studio;
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -55,6 +56,36 @@ fn the_table_and_json_hold_the_same_figures() -> Result<()> {
         let row = format!("{name:<10} {figure:>8.4}  2 photos");
         assert!(table.contains(&row), "{row:?} in {table}");
     }
+    Ok(())
+}
+
+#[test]
+fn without_photos_a_style_is_measured_on_the_samples() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(0)?;
+    small_model().write(&studio.path().join("small.safetensors"), Precision::F32)?;
+    let own = ["--style", "painting.png", "--style-size", "48", "--json"];
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
+    let folder = studio.path().join("samples");
+    fs::create_dir(&folder)?;
+    for name in ["lake.jpg", "lighthouse.jpg", "still_life.jpg"] {
+        fs::copy(Path::new(samples).join(name), folder.join(name))?;
+    }
+    let without = eval(studio.path(), &vgg19, &own)?;
+    let named = eval(
+        studio.path(),
+        &vgg19,
+        &[&own[..], &["--photos", "samples"]].concat(),
+    )?;
+    let errors = String::from_utf8_lossy(&without.stderr);
+    assert!(
+        without.status.success() && named.status.success(),
+        "{errors}"
+    );
+    assert!(errors.contains("--photos names others"), "{errors}");
+    assert_eq!(without.stdout, named.stdout);
     Ok(())
 }
 

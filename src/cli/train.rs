@@ -107,9 +107,9 @@ pub struct TrainArgs {
 pub struct EvalArgs {
     /// Style model: a file, or a name from `repaint models list`
     pub model: String,
-    /// Folder of photographs that it was not trained on
+    /// Folder of photographs that it was not trained on; the program's own pictures when not given
     #[arg(long, value_name = "DIR")]
-    pub photos: PathBuf,
+    pub photos: Option<PathBuf>,
     /// Picture of the painting that it learned from
     #[arg(long, value_name = "PAINTING")]
     pub style: PathBuf,

@@ -24,11 +24,13 @@ const APART: usize = 5;
 /// Runs `repaint eval`. Once `stop` is set it ends after the current photo.
 pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
     ensure_input_file(&args.style, "picture")?;
-    ensure!(
-        args.photos.is_dir(),
-        "no folder `{}`: name a folder of photos with --photos",
-        args.photos.display()
-    );
+    if let Some(photos) = &args.photos {
+        ensure!(
+            photos.is_dir(),
+            "no folder `{}`: name a folder of photos with --photos",
+            photos.display()
+        );
+    }
     let model = Model::find(&args.model)?;
     ensure!(
         model.network.input_channels == 3,
@@ -50,7 +52,12 @@ pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
     };
     let found = evaluate(&model, &exam, &frames, stop, &mut |event| match event {
         Event::Remark(text) => remark!("{text}"),
-        Event::Validating(photos) => remark!("measuring on {photos} photos"),
+        Event::Validating(photos) => match args.photos {
+            Some(_) => remark!("measuring on {photos} photos"),
+            None => remark!(
+                "measuring on {photos} pictures of the program's own: --photos names others"
+            ),
+        },
         Event::Step(_) => {}
     })?;
     let Some(found) = found else {

@@ -122,6 +122,14 @@ pub fn photos_in(folder: &Path) -> Result<Vec<Photo>> {
     Ok(photos.into_iter().map(Photo::File).collect())
 }
 
+/// The photos of [`photos_in`] a folder; the program's own pictures without one.
+pub fn photos_of(folder: Option<&Path>) -> Result<Vec<Photo>> {
+    match folder {
+        Some(folder) => photos_in(folder),
+        None => Ok(SAMPLES.to_vec()),
+    }
+}
+
 /// Reads a picture file and scales its shorter side to `short` pixels.
 pub fn read_scaled(path: &Path, short: usize) -> Result<Frame> {
     Photo::File(path.to_path_buf()).read_scaled(short)
@@ -160,10 +168,7 @@ impl Dataset {
     pub fn open(folder: Option<&Path>, batch: usize, crop: usize, seed: u64) -> Result<Self> {
         Ok(Self {
             folder: folder.unwrap_or(Path::new("")).to_path_buf(),
-            photos: match folder {
-                Some(folder) => photos_in(folder)?,
-                None => SAMPLES.to_vec(),
-            },
+            photos: photos_of(folder)?,
             batch,
             crop,
             seed,

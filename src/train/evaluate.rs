@@ -1,7 +1,7 @@
 //! Measuring a finished model: what `repaint eval` tells.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -19,8 +19,8 @@ use crate::model::Model;
 /// What to measure a model on.
 #[derive(Clone, Debug)]
 pub struct Exam {
-    /// Folder of photos.
-    pub photos: PathBuf,
+    /// Folder of photos; the program's own pictures without one.
+    pub photos: Option<PathBuf>,
     /// Picture of the painting.
     pub style: PathBuf,
     /// Shorter side of the painting in pixels; that of the model's recipe when not given.
@@ -56,7 +56,7 @@ pub fn evaluate(
     let device = candle::open(exam.device, &mut |text| tell(Event::Remark(text)))?;
     let size = exam.style_size.unwrap_or(recipe.style_size);
     let style = dataset::read_scaled(&exam.style, size)?;
-    let photos = dataset::photos_in(&exam.photos)?;
+    let photos = dataset::photos_of(exam.photos.as_deref())?;
     let loss = PerceptualLoss::new(
         Vgg19::read(&exam.vgg19, &device)?,
         &to_tensor(&style, &device)?,
@@ -80,8 +80,8 @@ pub fn evaluate(
         return Ok(None);
     }
     let photos = found.with_context(|| {
-        let folder = exam.photos.display();
-        format!("not one photo in `{folder}` can be read")
+        let folder = exam.photos.as_deref().unwrap_or(Path::new(""));
+        format!("not one photo in `{}` can be read", folder.display())
     })?;
     Ok(Some(Evaluation { photos, clip }))
 }
