@@ -187,6 +187,15 @@ fn imported_networks_are_kept_until_overwriting_is_asked_for() {
         1,
         "a failed import leaves nothing behind: {left:?}"
     );
+
+    std::fs::copy(
+        home.path().join("pastel.pth"),
+        home.path().join("udnie.pth"),
+    )
+    .unwrap();
+    let imported = repaint(home.path(), &["import", "udnie.pth"]);
+    let remarks = String::from_utf8_lossy(&imported.stderr);
+    assert!(remarks.contains("not the built-in one"), "{remarks}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
 use crate::media::picture;
-use crate::model::{self, Model};
+use crate::model::{self, Model, Origin};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
 
@@ -64,12 +64,19 @@ pub(super) fn stem(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Where the user's model of this name belongs.
+/// Where the user's model of this name belongs; says if it will be found in the place of a built-in one.
 pub(super) fn place_of(name: &str) -> Result<PathBuf> {
     let folder = model::user_folder()
         .context("no home folder for models: name the model file with --output")?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make folder `{}`", folder.display()))?;
+    let built_in =
+        |(known, origin): &(String, Origin)| known == name && matches!(origin, Origin::BuiltIn(_));
+    if model::list().iter().any(built_in) {
+        remark!(
+            "`{name}` will mean this style, not the built-in one: --output names another place"
+        );
+    }
     Ok(folder.join(format!("{name}.safetensors")))
 }
 
