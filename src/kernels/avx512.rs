@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
+use super::micro::{self, DotTile, Kernel, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Avx512;
@@ -32,93 +32,15 @@ impl Kernel for Avx512 {
     }
 }
 
-/// The vector number `index` from `start` on.
-#[inline(always)]
-fn vector(start: *const f32, index: usize) -> *const f32 {
-    start.cast::<[f32; 16]>().wrapping_add(index).cast()
-}
-
 #[target_feature(enable = "avx512f,avx2,fma")]
 fn vectorize<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Sums of `R` rows of a left panel times `V` vectors of each right row.
 #[target_feature(enable = "avx512f")]
-#[inline]
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant indices keep the sums in registers"
-)]
-unsafe fn product<const R: usize, const V: usize>(
-    rows: impl Iterator<Item = *const f32>,
-    mut a: *const f32,
-) -> [[__m512; V]; R] {
-    // SAFETY: the left panel holds a group for each row, each row `V` vectors.
-    unsafe {
-        let mut sums = [[_mm512_setzero_ps(); V]; R];
-        for row in rows {
-            let mut right = [_mm512_setzero_ps(); V];
-            for v in 0..V {
-                right[v] = _mm512_loadu_ps(vector(row, v));
-            }
-            for r in 0..R {
-                let left = _mm512_broadcastss_ps(_mm_load_ss(a.wrapping_add(r)));
-                for v in 0..V {
-                    sums[r][v] = _mm512_fmadd_ps(left, right[v], sums[r][v]);
-                }
-            }
-            a = a.wrapping_add(Avx512::ROWS);
-        }
-        sums
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant indices keep the sums in registers"
-)]
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
-    unsafe {
-        let mut sums: [[__m512; V]; R] = match t.right {
-            Right::Panel(depth) => {
-                product((0..depth).map(|k| t.b.wrapping_add(k * Avx512::WIDTH)), t.a)
-            }
-            Right::Rows(starts) => product(starts.iter().map(|at| t.b.wrapping_add(*at)), t.a),
-        };
-        match t.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                for r in 0..R {
-                    let bias = _mm512_broadcastss_ps(_mm_load_ss(bias.wrapping_add(r)));
-                    for v in 0..V {
-                        sums[r][v] = _mm512_add_ps(sums[r][v], bias);
-                    }
-                }
-            }
-            Start::Accumulate => {
-                let mut c = t.c;
-                for r in 0..R {
-                    for v in 0..V {
-                        sums[r][v] = _mm512_add_ps(sums[r][v], _mm512_loadu_ps(vector(c, v)));
-                    }
-                    c = c.wrapping_add(t.pitch);
-                }
-            }
-        }
-        // In this order of arguments NaN stays NaN.
-        let least = _mm512_set1_ps(if t.relu { 0.0 } else { f32::NEG_INFINITY });
-        let mut c = t.c;
-        for r in 0..R {
-            for v in 0..V {
-                let value = _mm512_max_ps(least, sums[r][v]);
-                _mm512_storeu_ps(vector(c, v).cast_mut(), value);
-            }
-            c = c.wrapping_add(t.pitch);
-        }
-    }
+    // SAFETY: the caller's promise is the same.
+    unsafe { micro::tile::<Avx512, R, V>(t) }
 }
 
 #[target_feature(enable = "avx512f")]

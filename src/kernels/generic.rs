@@ -1,6 +1,6 @@
 //! Register tiles in plain Rust, for every CPU: 4 x 8, which the compiler keeps in 8 registers of 4.
 
-use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
+use super::micro::{self, DotTile, Kernel, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Generic;
@@ -28,48 +28,9 @@ impl Kernel for Generic {
     }
 }
 
-/// Sums of `R` rows of a left panel times one vector of each right row.
-#[inline(always)]
-unsafe fn product<const R: usize>(
-    rows: impl Iterator<Item = *const f32>,
-    a: *const f32,
-) -> [[f32; LANES]; R] {
-    let mut sums = [[0.0f32; LANES]; R];
-    for (k, right) in rows.enumerate() {
-        // SAFETY: the left panel holds a group for each row, each row a vector.
-        let (left, right) = unsafe {
-            let left = a.add(k * Generic::ROWS).cast::<[f32; R]>();
-            (left.read(), right.cast::<[f32; LANES]>().read())
-        };
-        for (row, left) in sums.iter_mut().zip(left) {
-            for (sum, right) in row.iter_mut().zip(right) {
-                *sum += left * right;
-            }
-        }
-    }
-    sums
-}
-
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the panels hold `depth` groups, the result `R` rows of one vector.
-    unsafe {
-        let mut sums: [[f32; LANES]; R] = match t.right {
-            Right::Panel(depth) => product((0..depth).map(|k| t.b.add(k * LANES)), t.a),
-            Right::Rows(starts) => product(starts.iter().map(|at| t.b.add(*at)), t.a),
-        };
-        for (r, row) in sums.iter_mut().enumerate() {
-            let start = match t.start {
-                Start::Zero => [0.0; LANES],
-                Start::Bias(bias) => [*bias.add(r); LANES],
-                Start::Accumulate => t.c.add(r * t.pitch).cast::<[f32; LANES]>().read(),
-            };
-            row.iter_mut().zip(start).for_each(|(sum, v)| *sum += v);
-            if t.relu {
-                row.iter_mut().for_each(|sum| *sum = sum.max(0.0));
-            }
-            t.c.add(r * t.pitch).cast::<[f32; LANES]>().write(*row);
-        }
-    }
+    // SAFETY: the caller's promise is the same.
+    unsafe { micro::tile::<Generic, R, V>(t) }
 }
 
 unsafe fn dot_tile<const R: usize, const C: usize>(t: &DotTile, out: &mut [f32]) {

@@ -118,14 +118,96 @@ pub(super) trait Kernel {
     /// Right rows of a tile of dot products.
     const DOT_COLUMNS: usize;
 
-    /// Computes the first `rows` rows and `vectors` vectors of a tile.
+    /// Computes the first `rows` rows and `vectors` vectors of a tile, by [`tile`].
     unsafe fn tile(rows: usize, vectors: usize, tile: &Tile);
+
+    /// Sums of `R` rows of a left panel, which begins at `a`, times `V` vectors of each right row.
+    #[inline(always)]
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "constant indices keep the sums in registers"
+    )]
+    unsafe fn product<const R: usize, const V: usize>(
+        rows: impl Iterator<Item = *const f32>,
+        mut a: *const f32,
+    ) -> [[Self::Vector; V]; R] {
+        // SAFETY: the left panel holds a group for each row, each row `V` vectors.
+        unsafe {
+            let zero = Self::Vector::splat(0.0);
+            let mut sums = [[zero; V]; R];
+            for row in rows {
+                let mut right = [zero; V];
+                for v in 0..V {
+                    right[v] = Self::Vector::load(row.wrapping_add(v * Self::LANES));
+                }
+                for r in 0..R {
+                    let left = Self::Vector::splat(*a.wrapping_add(r));
+                    for v in 0..V {
+                        sums[r][v] = right[v].fma(left, sums[r][v]);
+                    }
+                }
+                a = a.wrapping_add(Self::ROWS);
+            }
+            sums
+        }
+    }
 
     /// Adds the dot products to `sums`, row by row with `DOT_COLUMNS` values in a row.
     unsafe fn dot_tile(tile: &DotTile, sums: &mut [f32]);
 
     /// Runs `work` compiled for the level's instructions (as far as it is inlined).
     unsafe fn vectorize<R>(work: impl FnOnce() -> R) -> R;
+}
+
+/// Computes `R` rows of `V` vectors of a tile; compiled for the level's instructions where it is inlined.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the sums in registers"
+)]
+pub(super) unsafe fn tile<K: Kernel, const R: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
+    unsafe {
+        let mut sums: [[K::Vector; V]; R] = match t.right {
+            Right::Panel(depth) => {
+                K::product((0..depth).map(|k| t.b.wrapping_add(k * K::WIDTH)), t.a)
+            }
+            Right::Rows(starts) => K::product(starts.iter().map(|at| t.b.wrapping_add(*at)), t.a),
+        };
+        match t.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for r in 0..R {
+                    let bias = K::Vector::splat(*bias.wrapping_add(r));
+                    for v in 0..V {
+                        sums[r][v] = sums[r][v].add(bias);
+                    }
+                }
+            }
+            Start::Accumulate => {
+                let mut c = t.c;
+                for r in 0..R {
+                    for v in 0..V {
+                        let held = K::Vector::load(c.wrapping_add(v * K::LANES));
+                        sums[r][v] = sums[r][v].add(held);
+                    }
+                    c = c.wrapping_add(t.pitch);
+                }
+            }
+        }
+        // In this order of arguments NaN stays NaN.
+        let least = K::Vector::splat(if t.relu { 0.0 } else { f32::NEG_INFINITY });
+        let mut c = t.c;
+        for r in 0..R {
+            for v in 0..V {
+                least.max(sums[r][v]).store(c.wrapping_add(v * K::LANES));
+            }
+            c = c.wrapping_add(t.pitch);
+        }
+    }
 }
 
 /// Calls `$function::<R, C>` with the constants that `$rows` and `$columns` are.

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
-use super::micro::{DotTile, Kernel, Right, Start, Tile, Vector, dispatch};
+use super::micro::{self, DotTile, Kernel, Tile, Vector, dispatch};
 
 /// The level's kernel.
 pub(super) struct Neon;
@@ -21,6 +21,36 @@ impl Kernel for Neon {
 
     unsafe fn tile(rows: usize, vectors: usize, t: &Tile) {
         dispatch!(rows, vectors, [1 2 3 4 5 6 7 8], [1 2 3], tile, (t));
+    }
+
+    // As the default, but for the left values: each is a lane of a vector.
+    #[inline(always)]
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "constant indices keep the sums in registers"
+    )]
+    unsafe fn product<const R: usize, const V: usize>(
+        rows: impl Iterator<Item = *const f32>,
+        mut a: *const f32,
+    ) -> [[F32x4; V]; R] {
+        // SAFETY: the left panel holds a group of 8 for each row, each row `V` vectors.
+        unsafe {
+            let mut sums = [[vdupq_n_f32(0.0); V]; R];
+            for row in rows {
+                let left = [vld1q_f32(a), vld1q_f32(vector(a, 1))];
+                let mut right = [vdupq_n_f32(0.0); V];
+                for v in 0..V {
+                    right[v] = vld1q_f32(vector(row, v));
+                }
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = fma_lane(sums[r][v], right[v], left[r / 4], r % 4);
+                    }
+                }
+                a = a.wrapping_add(Neon::ROWS);
+            }
+            sums.map(|row| row.map(F32x4))
+        }
     }
 
     unsafe fn dot_tile(t: &DotTile, sums: &mut [f32]) {
@@ -52,80 +82,9 @@ fn fma_lane(sum: float32x4_t, factor: float32x4_t, lanes: float32x4_t, lane: usi
     }
 }
 
-/// Sums of `R` rows of a left panel times `V` vectors of each right row.
-#[inline(always)]
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant indices keep the sums in registers"
-)]
-unsafe fn product<const R: usize, const V: usize>(
-    rows: impl Iterator<Item = *const f32>,
-    mut a: *const f32,
-) -> [[float32x4_t; V]; R] {
-    // SAFETY: the left panel holds a group of 8 for each row, each row `V` vectors.
-    unsafe {
-        let mut sums = [[vdupq_n_f32(0.0); V]; R];
-        for row in rows {
-            let left = [vld1q_f32(a), vld1q_f32(vector(a, 1))];
-            let mut right = [vdupq_n_f32(0.0); V];
-            for v in 0..V {
-                right[v] = vld1q_f32(vector(row, v));
-            }
-            for r in 0..R {
-                for v in 0..V {
-                    sums[r][v] = fma_lane(sums[r][v], right[v], left[r / 4], r % 4);
-                }
-            }
-            a = a.wrapping_add(Neon::ROWS);
-        }
-        sums
-    }
-}
-
-#[allow(
-    clippy::needless_range_loop,
-    reason = "constant indices keep the sums in registers"
-)]
 unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the panels hold `depth` groups, the result `R` rows of `V` vectors.
-    unsafe {
-        let mut sums: [[float32x4_t; V]; R] = match t.right {
-            Right::Panel(depth) => {
-                product((0..depth).map(|k| t.b.wrapping_add(k * Neon::WIDTH)), t.a)
-            }
-            Right::Rows(starts) => product(starts.iter().map(|at| t.b.wrapping_add(*at)), t.a),
-        };
-        match t.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                for r in 0..R {
-                    let bias = vld1q_dup_f32(bias.wrapping_add(r));
-                    for v in 0..V {
-                        sums[r][v] = vaddq_f32(sums[r][v], bias);
-                    }
-                }
-            }
-            Start::Accumulate => {
-                let mut c = t.c;
-                for r in 0..R {
-                    for v in 0..V {
-                        sums[r][v] = vaddq_f32(sums[r][v], vld1q_f32(vector(c, v)));
-                    }
-                    c = c.wrapping_add(t.pitch);
-                }
-            }
-        }
-        // This maximum keeps NaN.
-        let least = vdupq_n_f32(if t.relu { 0.0 } else { f32::NEG_INFINITY });
-        let mut c = t.c;
-        for r in 0..R {
-            for v in 0..V {
-                let value = vmaxq_f32(least, sums[r][v]);
-                vst1q_f32(vector(c, v).cast_mut(), value);
-            }
-            c = c.wrapping_add(t.pitch);
-        }
-    }
+    // SAFETY: the caller's promise is the same.
+    unsafe { micro::tile::<Neon, R, V>(t) }
 }
 
 #[allow(
