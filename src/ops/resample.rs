@@ -96,13 +96,7 @@ impl CustomOp1 for Upsample {
                 .zip(grad.par_chunks(4 * width))
                 .with_min_len(64)
                 .for_each(|(to, rows)| {
-                    let (first, second) = rows.split_at(2 * width);
-                    let pairs = first
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .zip(second.as_chunks::<2>().0);
-                    for (to, ([a, b], [c, d])) in to.iter_mut().zip(pairs) {
+                    for (to, ([a, b], [c, d])) in to.iter_mut().zip(squares(rows, 2 * width)) {
                         *to = (a + b) + (c + d);
                     }
                 });
@@ -112,32 +106,42 @@ impl CustomOp1 for Upsample {
     }
 }
 
+/// One value for each 2x2 square of each channel; an odd last row or column is left out.
+fn pooled(
+    x: &CpuStorage,
+    layout: &Layout,
+    value: impl Fn(&[f32; 2], &[f32; 2]) -> f32 + Sync,
+) -> Result<(CpuStorage, Shape)> {
+    let x = values(x, layout)?;
+    let (n, c, height, width) = layout.shape().dims4()?;
+    let shape = (n, c, height / 2, width / 2);
+    let mut y = vec![0.0; n * c * shape.2 * shape.3];
+    y.par_chunks_mut(shape.2 * shape.3)
+        .zip(x.par_chunks(height * width))
+        .for_each(|(y, x)| {
+            for (y, rows) in y.chunks_exact_mut(shape.3).zip(x.chunks(2 * width)) {
+                for (y, (upper, lower)) in y.iter_mut().zip(squares(rows, width)) {
+                    *y = value(upper, lower);
+                }
+            }
+        });
+    Ok((CpuStorage::F32(y), shape.into()))
+}
+
+/// The 2x2 squares of two rows of `width` values, from the left: an upper and a lower pair each.
+fn squares(rows: &[f32], width: usize) -> impl Iterator<Item = (&[f32; 2], &[f32; 2])> {
+    let (upper, lower) = rows.split_at(width);
+    let upper = upper.as_chunks::<2>().0.iter();
+    upper.zip(lower.as_chunks::<2>().0)
+}
+
 impl CustomOp1 for MaxPool {
     fn name(&self) -> &'static str {
         "max_pool2"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, layout)?;
-        let (n, c, _, _) = layout.shape().dims4()?;
-        let (height, width) = (self.height / 2, self.width / 2);
-        let mut y = vec![0.0; n * c * height * width];
-        y.par_chunks_mut(height * width)
-            .zip(x.par_chunks(self.height * self.width))
-            .for_each(|(y, x)| {
-                for (y, rows) in y.chunks_exact_mut(width).zip(x.chunks(2 * self.width)) {
-                    let (first, second) = rows.split_at(self.width);
-                    let pairs = first
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .zip(second.as_chunks::<2>().0);
-                    for (y, ([a, b], [c, d])) in y.iter_mut().zip(pairs) {
-                        *y = a.max(*b).max(c.max(*d));
-                    }
-                }
-            });
-        Ok((CpuStorage::F32(y), (n, c, height, width).into()))
+        pooled(x, layout, |[a, b], [c, d]| a.max(*b).max(c.max(*d)))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -191,23 +195,7 @@ impl CustomOp1 for AveragePool {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, layout)?;
-        let (n, c, _, _) = layout.shape().dims4()?;
-        let (height, width) = (self.height / 2, self.width / 2);
-        let mut y = vec![0.0; n * c * height * width];
-        y.par_chunks_mut(height * width)
-            .zip(x.par_chunks(self.height * self.width))
-            .for_each(|(y, x)| {
-                for (y, rows) in y.chunks_exact_mut(width).zip(x.chunks(2 * self.width)) {
-                    let (first, second) = rows.split_at(self.width);
-                    let first = first.as_chunks::<2>().0.iter();
-                    let pairs = first.zip(second.as_chunks::<2>().0);
-                    for (y, ([a, b], [c, d])) in y.iter_mut().zip(pairs) {
-                        *y = 0.25 * ((a + b) + (c + d));
-                    }
-                }
-            });
-        Ok((CpuStorage::F32(y), (n, c, height, width).into()))
+        pooled(x, layout, |[a, b], [c, d]| 0.25 * ((a + b) + (c + d)))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
