@@ -81,6 +81,20 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
+/// What judges paintings and where it computes, the same in every command that needs it.
+#[derive(Args, Clone, Debug)]
+pub struct JudgeArgs {
+    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
+    #[arg(long, value_name = "FILE")]
+    pub vgg19: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub device: DeviceArg,
+    /// CPU threads; every core when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
 /// How to paint, the same in every command.
 #[derive(Args, Clone, Debug)]
 pub struct PaintArgs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::DeviceArg;
+use super::JudgeArgs;
 use crate::train::loss::Form;
 use crate::train::optimize::{LayerWeight, Optimizer, Start};
 use crate::train::vgg::Pooling;
@@ -102,9 +102,6 @@ pub struct OptimizeArgs {
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
-    #[arg(long, value_name = "FILE")]
-    pub vgg19: Option<PathBuf>,
     /// Picture that shows the state of the work, rewritten every --preview-every steps
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
@@ -117,12 +114,9 @@ pub struct OptimizeArgs {
     /// Go on from the checkpoint beside the output
     #[arg(long)]
     pub resume: bool,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    /// VGG19, and where it computes
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Replace outputs that exist
     #[arg(long)]
     pub overwrite: bool,

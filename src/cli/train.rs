@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::DeviceArg;
+use super::JudgeArgs;
 use crate::network::Width;
 use crate::train::Start;
 
@@ -62,9 +62,6 @@ pub struct TrainArgs {
     /// Seed of every random choice
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
-    #[arg(long, value_name = "FILE")]
-    pub vgg19: Option<PathBuf>,
     /// Picture that shows the state of the training, rewritten every --preview-every steps; preview.png
     /// in the folder OUT.training when not given
     #[arg(long, value_name = "FILE.png")]
@@ -91,12 +88,9 @@ pub struct TrainArgs {
     /// Year of the painting, for the model's metadata
     #[arg(long, value_name = "TEXT")]
     pub year: Option<String>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    /// VGG19, and where it computes
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Replace an output that exists
     #[arg(long)]
     pub overwrite: bool,
@@ -122,15 +116,9 @@ pub struct EvalArgs {
     /// Print the figures as JSON
     #[arg(long)]
     pub json: bool,
-    /// VGG19 weights (safetensors, or torchvision's vgg19-dcbb9e9d.pth)
-    #[arg(long, value_name = "FILE")]
-    pub vgg19: Option<PathBuf>,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub device: DeviceArg,
-    /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    /// VGG19, and where it computes
+    #[command(flatten)]
+    pub judge: JudgeArgs,
 }
 
 /// `--network`.

@@ -38,7 +38,7 @@ pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
         args.model,
         model.network.input_channels
     );
-    set_threads(args.threads)?;
+    set_threads(args.judge.threads)?;
     let frames = match &args.clip {
         Some(clip) => frames_of(clip)?,
         None => Vec::new(),
@@ -47,8 +47,8 @@ pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
         photos: args.photos.clone(),
         style: args.style.clone(),
         style_size: args.style_size.map(|size| size as usize),
-        vgg19: vgg::find(args.vgg19.as_deref())?,
-        device: args.device.into(),
+        vgg19: vgg::find(args.judge.vgg19.as_deref())?,
+        device: args.judge.device.into(),
     };
     let found = evaluate(&model, &exam, &frames, stop, &mut |event| match event {
         Event::Remark(text) => remark!("{text}"),

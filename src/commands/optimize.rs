@@ -25,7 +25,7 @@ const SHEET_STEPS: u32 = 100;
 /// Optimises a picture. `stop` ends the work after the current step; what is there is written.
 pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
-    set_threads(args.threads)?;
+    set_threads(args.judge.threads)?;
     let start = Instant::now();
     let mut progress = Progress::new();
     let mut before = None; // work done when the last step ended
@@ -98,13 +98,13 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
         settings,
         content: (!style_only).then(|| args.content.clone()),
         styles,
-        vgg19: vgg::find(args.vgg19.as_deref())?,
+        vgg19: vgg::find(args.judge.vgg19.as_deref())?,
         output: args.output.clone(),
         preview: args.preview.clone(),
         preview_every: args.preview_every,
         checkpoint_every: args.checkpoint_every,
         resume: args.resume,
-        device: args.device.into(),
+        device: args.judge.device.into(),
     })
 }
 

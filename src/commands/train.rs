@@ -18,7 +18,7 @@ const LINE_EVERY: u32 = 50;
 /// Trains a model. `stop` ends the training after the current step, with a checkpoint.
 pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
     let job = job(args)?;
-    set_threads(args.threads)?;
+    set_threads(args.judge.threads)?;
     let mut progress = Progress::new();
     let end = train::train(&job, stop, &mut |event| {
         show(&mut progress, &job.settings, event);
@@ -107,14 +107,14 @@ fn job(args: &TrainArgs) -> Result<Job> {
         settings,
         painting: args.painting.clone(),
         photos: args.photos.clone(),
-        vgg19: vgg::find(args.vgg19.as_deref())?,
+        vgg19: vgg::find(args.judge.vgg19.as_deref())?,
         output,
         validation: args.validation.clone().or_else(beside),
         preview: args.preview.clone().unwrap_or_else(|| folder.preview()),
         preview_every: args.preview_every,
         checkpoint_every: args.checkpoint_every,
         resume: args.resume,
-        device: args.device.into(),
+        device: args.judge.device.into(),
     })
 }
 
