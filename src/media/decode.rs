@@ -13,6 +13,7 @@ pub(super) mod input;
 #[cfg(feature = "webcam")]
 pub(super) mod live;
 pub(super) mod packets;
+mod raw;
 mod tone;
 mod turn;
 
@@ -26,24 +27,21 @@ use av::codec::threading;
 use av::rescale;
 
 use convert::{Converter, scaled};
-use deinterlace::Deinterlacer;
 use input::{
     DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, go_to, lost, lost_of,
     open_input, start_shift,
 };
 use packets::Packets;
+use raw::{Next, RawFrames};
 use tone::Tone;
 use turn::Turn;
 
-use super::ffmpeg::hwaccel::{Gpu, download};
+use super::ffmpeg::hwaccel::Gpu;
 use super::ffmpeg::{self, Color, Layout};
 use super::{FrameSource, Hwaccel};
 use crate::frame::Frame;
 
 pub use input::{Part, VideoInfo};
-
-/// Damaged packets in a row after which the rest of the file is given up.
-const MAX_DAMAGED_IN_A_ROW: u64 = 100_000;
 
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
@@ -53,35 +51,18 @@ pub struct Decoder {
     path: PathBuf,
     short_side: Option<u32>,
     part: Part,
-    hwaccel: Hwaccel,
-    packets: Packets,
-    decoder: av::decoder::Video,
+    raw: RawFrames,
+    /// Whether nobody has read the frame decoded last.
+    waiting: bool,
     info: VideoInfo,
     converter: Converter,
     tone: Option<Tone>,
-    /// The frame decoded last; `waiting` when nobody has read it yet.
-    decoded: av::frame::Video,
-    waiting: bool,
-    deinterlacer: Deinterlacer,
-    /// The pixels of `decoded` where the GPU decodes.
-    downloaded: av::frame::Video,
     /// The frame from which on the CPU decodes, where the GPU did before, and why.
     left_to_the_cpu: Option<(u64, String)>,
     frames: u64,
     last_pts: Option<i64>,
-    damaged: u64,
     /// What belongs to the picture and is not in the frames.
     lost: Vec<&'static str>,
-}
-
-/// What a decoder had ready.
-enum Received {
-    /// A frame.
-    Frame,
-    /// Nothing yet, or a frame for the deinterlacer.
-    Nothing,
-    /// The news that there are no more.
-    End,
 }
 
 impl Decoder {
@@ -131,26 +112,21 @@ impl Decoder {
             frames: expected_frames(&input, &parts, part),
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
-        let deinterlacer = Deinterlacer::new(info.time_base);
+        let hwaccel = gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda);
         go_to(&mut input, path, part)?;
+        let packets = Packets::new(input, stream, shift, part);
         let mut this = Self {
             path: path.to_path_buf(),
             short_side,
             part,
-            hwaccel: gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda),
-            packets: Packets::new(input, stream, shift, part),
-            decoder,
+            raw: RawFrames::new(packets, decoder, hwaccel, info.time_base),
+            waiting: false,
             info,
             converter: Converter::new(turn),
             tone: None,
-            decoded: av::frame::Video::empty(),
-            waiting: false,
-            deinterlacer,
-            downloaded: av::frame::Video::empty(),
             left_to_the_cpu: None,
             frames: 0,
             last_pts: None,
-            damaged: 0,
             lost,
         };
         let found = this.decode()?;
@@ -175,12 +151,12 @@ impl Decoder {
 
     /// Who decodes.
     pub fn hwaccel(&self) -> Hwaccel {
-        self.hwaccel
+        self.raw.hwaccel
     }
 
     /// When the last frame read so far ends, in ticks of the time base.
     pub fn end(&self) -> i64 {
-        self.packets.end()
+        self.raw.packets.end()
     }
 
     /// What went wrong without ending the work, one line each.
@@ -191,14 +167,14 @@ impl Decoder {
                 "the GPU gave up at frame {frame} ({reason}), the CPU decoded the rest"
             ));
         }
-        if self.damaged > 0 {
+        if self.raw.damaged > 0 {
             remarks.push(format!(
                 "{} damaged parts of the video were skipped or repaired",
-                self.damaged
+                self.raw.damaged
             ));
         }
-        remarks.extend(self.packets.remark(self.step()));
-        remarks.extend(self.deinterlacer.remark());
+        remarks.extend(self.raw.packets.remark(self.step()));
+        remarks.extend(self.raw.remark());
         remarks
     }
 
@@ -219,12 +195,10 @@ impl Decoder {
 
     /// Fills in what only a decoded frame tells: size, shape of the pixels, colours.
     fn describe(&mut self) -> Result<()> {
-        let (width, height) = (
-            self.decoded.width() as usize,
-            self.decoded.height() as usize,
-        );
+        let decoded = &self.raw.decoded;
+        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         ensure!(width > 0 && height > 0, "its frames are {width}x{height}");
-        let mut aspect = self.decoded.aspect_ratio();
+        let mut aspect = decoded.aspect_ratio();
         if aspect.numerator() <= 0 || aspect.denominator() <= 0 {
             aspect = av::Rational::new(1, 1);
         }
@@ -243,98 +217,46 @@ impl Decoder {
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());
-        let lost = lost_of(&self.decoded).filter(|words| !self.lost.contains(words));
+        let lost = lost_of(decoded).filter(|words| !self.lost.contains(words));
         let lost: Vec<_> = lost.collect();
         self.lost.extend(lost);
         self.info.color = Color {
-            matrix: ffmpeg::known_matrix(self.decoded.color_space(), height),
-            primaries: self.decoded.color_primaries(),
-            transfer: self.decoded.color_transfer_characteristic(),
+            matrix: ffmpeg::known_matrix(decoded.color_space(), height),
+            primaries: decoded.color_primaries(),
+            transfer: decoded.color_transfer_characteristic(),
         };
-        let stream = self.packets.stream().context("the video stream is gone")?;
-        self.tone = Tone::new(&self.info.color, brightest(&stream, &self.decoded));
+        let stream = self
+            .raw
+            .packets
+            .stream()
+            .context("the video stream is gone")?;
+        self.tone = Tone::new(&self.info.color, brightest(&stream, decoded));
         if self.tone.is_some() {
             self.info.color = Color::BT709;
         }
         Ok(())
     }
 
-    /// Decodes the next frame of the part into `self.decoded`; `false` at the end. Fails when the file
+    /// Decodes the next frame of the part into `self.raw`; `false` at the end. Fails when the file
     /// could not be read on; every frame before that is decoded first.
     fn decode(&mut self) -> Result<bool> {
-        while self.decode_any()? {
-            let time = self
-                .decoded
-                .timestamp()
-                .map(|time| self.packets.since_start(time));
+        loop {
+            let next = self
+                .raw
+                .next()
+                .with_context(|| format!("could not read `{}` to its end", self.path.display()))?;
+            match next {
+                Next::Frame => {}
+                Next::End => return Ok(false),
+                Next::GaveUp(error) => return self.go_on_on_the_cpu(format!("{error:#}")),
+            }
+            let time = self.raw.time();
             if self.part.from > 0 && time.is_some_and(|time| time < 0) {
-                self.damaged = 0; // what was searched for may begin with frames that lack others
+                self.raw.damaged = 0; // what was searched for may begin with frames that lack others
                 continue;
             }
-            return Ok(time.is_none_or(|time| time < self.packets.limit()));
+            return Ok(time.is_none_or(|time| time < self.raw.packets.limit()));
         }
-        Ok(false)
-    }
-
-    fn decode_any(&mut self) -> Result<bool> {
-        let mut in_a_row = 0;
-        while in_a_row < MAX_DAMAGED_IN_A_ROW {
-            if let Some(frame) = self.deinterlacer.next() {
-                self.decoded = frame;
-                return Ok(true);
-            }
-            match self.receive() {
-                Ok(Received::Frame) => return Ok(true),
-                Ok(Received::Nothing) => {}
-                Ok(Received::End) => {
-                    self.packets.ensure_read().with_context(|| {
-                        format!("could not read `{}` to its end", self.path.display())
-                    })?;
-                    return Ok(false);
-                }
-                Err(error) if self.hwaccel == Hwaccel::Cuda => {
-                    return self.go_on_on_the_cpu(format!("{error:#}"));
-                }
-                Err(_) => {
-                    in_a_row += 1;
-                    self.damaged += 1;
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Takes what the decoder has ready, or feeds it. Fails for a damaged packet, and for a frame of the
-    /// GPU that is not to be taken.
-    fn receive(&mut self) -> Result<Received> {
-        match self.decoder.receive_frame(&mut self.decoded) {
-            Ok(()) => {}
-            Err(av::Error::Eof) => {
-                return Ok(match self.deinterlacer.finish()? {
-                    true => Received::Nothing,
-                    false => Received::End,
-                });
-            }
-            Err(av::Error::Other {
-                errno: av::error::EAGAIN,
-            }) => {
-                self.feed()?;
-                return Ok(Received::Nothing);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let damaged = self.decoded.is_corrupt() || self.decoded.has_decode_errors();
-        if self.hwaccel == Hwaccel::Cuda {
-            download(&self.decoded, &mut self.downloaded)?;
-            ensure!(!damaged, "a damaged frame");
-            ensure!(!self.decoded.is_interlaced(), "an interlaced frame");
-            return Ok(Received::Frame);
-        }
-        self.damaged += u64::from(damaged);
-        Ok(match self.deinterlacer.take(&mut self.decoded)? {
-            true => Received::Nothing,
-            false => Received::Frame,
-        })
     }
 
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
@@ -367,19 +289,11 @@ impl Decoder {
         Ok(true)
     }
 
-    /// Hands the decoder one packet, or the news that there is none. Fails when it was damaged.
-    fn feed(&mut self) -> Result<(), av::Error> {
-        match self.packets.next()? {
-            Some(packet) => self.decoder.send_packet(&packet),
-            None => self.decoder.send_eof(),
-        }
-    }
-
     /// The presentation time of the decoded frame; later than that of the frame before it.
     fn pts(&self) -> i64 {
-        match (self.decoded.timestamp(), self.last_pts) {
-            (Some(time), Some(last)) => self.packets.since_start(time).max(last + 1),
-            (Some(time), None) => self.packets.since_start(time),
+        match (self.raw.time(), self.last_pts) {
+            (Some(time), Some(last)) => time.max(last + 1),
+            (Some(time), None) => time,
             (None, Some(last)) => last + self.step(),
             (None, None) => 0,
         }
@@ -392,12 +306,8 @@ impl FrameSource for Decoder {
         if !self.advance()? {
             return Ok(false);
         }
-        let decoded = &self.decoded;
-        let pixels = match self.hwaccel {
-            Hwaccel::None => decoded,
-            Hwaccel::Cuda => &self.downloaded,
-        };
-        let from = Layout::of(pixels, decoded);
+        let pixels = self.raw.pixels();
+        let from = Layout::of(pixels, &self.raw.decoded);
         let size = (self.info.width, self.info.height);
         self.converter.run(pixels, from, size, frame)?;
         if let Some(tone) = &self.tone {
