@@ -165,6 +165,47 @@ fn a_part_is_what_the_whole_shows_and_sounds_like_there() -> Result<()> {
 }
 
 #[test]
+fn a_part_begins_with_the_slide_that_is_shown_there() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let slides = "nullsrc=s=64x48:r=1:d=10,geq=lum='if(lt(N,6),60,200)':cb=128:cr=128,\
+                  select='not(mod(n,6))'";
+    for name in ["slides.mp4", "slides.mkv"] {
+        make(
+            &format!("-f lavfi -i {slides} -c:v libx264 -crf 4 -pix_fmt yuv420p -vsync vfr"),
+            &folder.path().join(name),
+        );
+        for (part, expected) in [
+            ("--from 3 --to 8", &[(0.0, false), (3.0, true)][..]),
+            ("--from 3 --to 5", &[(0.0, false)]),
+            ("--from 5.96 --to 8", &[(0.04, true)]),
+            ("--from 6 --to 8", &[(0.0, true)]),
+            ("--from 6.5 --to 8", &[(0.0, true)]),
+        ] {
+            let args = format!("video {name} part.mkv --strength 0 --overwrite {part}");
+            let (done, said) = repaint(folder.path(), &args);
+            assert!(done, "{name} {part}: {said}");
+            let found = frames(&folder.path().join("part.mkv"))?;
+            let seen: Vec<_> = found
+                .iter()
+                .map(|(time, light)| (*time, *light > 130))
+                .collect();
+            assert_eq!(seen.len(), expected.len(), "{name} {part}: {found:?}");
+            for (seen, expected) in seen.iter().zip(expected) {
+                let away = (seen.0 - expected.0).abs();
+                assert!(
+                    away < 0.002 && seen.1 == expected.1,
+                    "{name} {part}: {found:?}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn subtitles_covers_and_a_second_picture_come_along() {
     if !has_ffmpeg() {
         return;

@@ -43,6 +43,10 @@ use crate::frame::Frame;
 
 pub use input::{Part, VideoInfo};
 
+/// Seconds for which a part goes without a frame at its beginning; where the next one comes later, as in films
+/// of slides, the part begins with the one before.
+const GAP: f64 = 0.05;
+
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
 
@@ -52,6 +56,11 @@ pub struct Decoder {
     short_side: Option<u32>,
     part: Part,
     raw: RawFrames,
+    /// Frames before this time are left out, in ticks from the beginning of the part: below 0 where one of
+    /// them is still shown then.
+    begins: i64,
+    /// The time of the last frame that was left out.
+    left_out: Option<i64>,
     /// Whether nobody has read the frame decoded last.
     waiting: bool,
     info: VideoInfo,
@@ -78,6 +87,16 @@ impl Decoder {
         short_side: Option<u32>,
         part: Part,
         hwaccel: Hwaccel,
+    ) -> Result<Self> {
+        Self::open_at(path, short_side, part, hwaccel, 0)
+    }
+
+    fn open_at(
+        path: &Path,
+        short_side: Option<u32>,
+        part: Part,
+        hwaccel: Hwaccel,
+        begins: i64,
     ) -> Result<Self> {
         ffmpeg::start()?;
         let gpu = match hwaccel {
@@ -120,6 +139,8 @@ impl Decoder {
             short_side,
             part,
             raw: RawFrames::new(packets, decoder, hwaccel, info.time_base),
+            begins,
+            left_out: None,
             waiting: false,
             info,
             converter: Converter::new(turn),
@@ -130,6 +151,9 @@ impl Decoder {
             lost,
         };
         let found = this.decode()?;
+        if let Some(before) = this.still_shown(found) {
+            return Self::open_at(path, short_side, part, hwaccel, before);
+        }
         ensure!(
             found || part.from == 0,
             "`{name}` ends before {:.3} s: choose an earlier --from",
@@ -237,6 +261,18 @@ impl Decoder {
         Ok(())
     }
 
+    /// The time of the last frame that was left out, if it is shown where the part begins and no other for
+    /// long; `found` says whether one comes at all.
+    fn still_shown(&self, found: bool) -> Option<i64> {
+        let gap =
+            (GAP * f64::from(self.info.time_base.1) / f64::from(self.info.time_base.0)) as i64;
+        let next = match found {
+            true => self.raw.time()?,
+            false => self.raw.packets.end(),
+        };
+        self.left_out.filter(|_| self.begins == 0 && next > gap)
+    }
+
     /// Decodes the next frame of the part into `self.raw`; `false` at the end. Fails when the file
     /// could not be read on; every frame before that is decoded first.
     fn decode(&mut self) -> Result<bool> {
@@ -251,7 +287,8 @@ impl Decoder {
                 Next::GaveUp(error) => return self.go_on_on_the_cpu(format!("{error:#}")),
             }
             let time = self.raw.time();
-            if self.part.from > 0 && time.is_some_and(|time| time < 0) {
+            if self.part.from > 0 && time.is_some_and(|time| time < self.begins) {
+                self.left_out = time;
                 self.raw.damaged = 0; // what was searched for may begin with frames that lack others
                 continue;
             }
@@ -293,6 +330,7 @@ impl Decoder {
     fn pts(&self) -> i64 {
         match (self.raw.time(), self.last_pts) {
             (Some(time), Some(last)) => time.max(last + 1),
+            (Some(time), None) if self.part.from > 0 => time.max(0),
             (Some(time), None) => time,
             (None, Some(last)) => last + self.step(),
             (None, None) => 0,
