@@ -31,6 +31,7 @@ pub(in crate::media) struct LiveDecoder {
     format: SoundFormat,
     stream: usize,
     base: f64,
+    clock: Clock,
 }
 
 impl LiveDecoder {
@@ -69,6 +70,7 @@ impl LiveDecoder {
             format,
             stream: index,
             base,
+            clock: Clock::begin(Instant::now()),
         })
     }
 
@@ -102,15 +104,109 @@ impl LiveDecoder {
         }))
     }
 
-    /// When the first sample of `frame` was heard: by the time of day that the device tells, or just now.
-    fn when(&self, frame: &av::frame::Audio) -> Instant {
+    /// When the first sample of `frame` was heard: by the time of day that the device tells, else by a clock
+    /// of the device's own, else just now.
+    fn when(&mut self, frame: &av::frame::Audio) -> Instant {
         let now = Instant::now();
-        let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let told = frame.timestamp().zip(day.ok());
-        let ago = told.map(|(ticks, day)| day.as_secs_f64() - ticks as f64 * self.base);
-        let ago = ago.filter(|ago| (0.0..CLOCK_LIMIT).contains(ago));
         let length = frame.samples() * usize::from(self.format.channels);
-        let ago = ago.map_or(self.format.duration(length), Duration::from_secs_f64);
-        now.checked_sub(ago).unwrap_or(now)
+        let length = self.format.duration(length).as_secs_f64();
+        let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let told = frame.timestamp().map(|ticks| ticks as f64 * self.base);
+        let ago = told
+            .zip(day.ok())
+            .map(|(told, day)| day.as_secs_f64() - told);
+        let ago = ago.filter(|ago| (0.0..CLOCK_LIMIT).contains(ago));
+        let ago = match (ago, told) {
+            (Some(ago), _) => ago,
+            (None, Some(told)) => length + self.clock.late(told + length, now),
+            (None, None) => length,
+        };
+        now.checked_sub(Duration::from_secs_f64(ago)).unwrap_or(now)
+    }
+}
+
+/// How long the shortest way of a piece of sound to here is known: a clock that is slow by a thousandth is
+/// 10 to 20 ms late then.
+const KNOWN: Duration = Duration::from_secs(10);
+
+/// A device's own clock, whatever it counts from. Sound is never here before it was heard, only later: what
+/// took the shortest way tells how late others are.
+struct Clock {
+    begun: Instant,
+    /// When the newest stretch of time began.
+    stretch: Instant,
+    /// Seconds from a device's time to `begun` by the shortest way, in the newest stretch and the one before.
+    shortest: [f64; 2],
+}
+
+impl Clock {
+    fn begin(now: Instant) -> Self {
+        Self {
+            begun: now,
+            stretch: now,
+            shortest: [f64::INFINITY; 2],
+        }
+    }
+
+    /// How much later than others sound is here `now`, in seconds, whose end the device heard at `told`.
+    fn late(&mut self, told: f64, now: Instant) -> f64 {
+        let way = now.saturating_duration_since(self.begun).as_secs_f64() - told;
+        let [newest, before] = self.shortest;
+        if way - newest.min(before) > CLOCK_LIMIT {
+            self.shortest = [f64::INFINITY; 2]; // the device counts from somewhere else now
+        } else if now.saturating_duration_since(self.stretch) > KNOWN {
+            self.shortest = [f64::INFINITY, newest];
+            self.stretch = now;
+        }
+        self.shortest[0] = self.shortest[0].min(way);
+        way - self.shortest[0].min(self.shortest[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How far off the end of each piece of 20 ms is placed, in seconds, of a device whose clock is `slow` and
+    /// that counts from -500 s, where a piece is here `late` seconds after it was heard.
+    fn off(slow: f64, late: impl Fn(usize) -> f64) -> Vec<f64> {
+        let begun = Instant::now();
+        let mut clock = Clock::begin(begun);
+        let place = |piece: usize| {
+            let heard = piece as f64 * 0.02;
+            let now = heard + late(piece);
+            let told = heard * (1.0 - slow) - 500.0;
+            now - clock.late(told, begun + Duration::from_secs_f64(now)) - heard
+        };
+        (0..5000).map(place).collect()
+    }
+
+    #[test]
+    fn sound_that_is_late_once_stays_where_it_was() {
+        let hiccup = |piece: usize| match piece % 500 {
+            200..220 => 0.01 + (220 - piece % 500) as f64 * 0.02,
+            odd if odd % 2 == 1 => 0.013,
+            _ => 0.01,
+        };
+        for (piece, off) in off(0.0, hiccup).into_iter().enumerate() {
+            assert!((off - 0.01).abs() < 1e-6, "{off} s at {piece}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_slow_is_followed() {
+        let worst = off(0.001, |_| 0.0).into_iter().fold(0.0, f64::max);
+        assert!((0.0..0.021).contains(&worst), "{worst} s");
+    }
+
+    #[test]
+    fn a_device_that_counts_anew_is_followed() {
+        let begun = Instant::now();
+        let mut clock = Clock::begin(begun);
+        let seconds = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(clock.late(1000.0, seconds(1)), 0.0);
+        assert_eq!(clock.late(1000.0, seconds(2)), 1.0);
+        assert_eq!(clock.late(0.0, seconds(3)), 0.0);
+        assert_eq!(clock.late(1.0, seconds(4)), 0.0);
     }
 }
