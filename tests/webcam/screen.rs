@@ -83,7 +83,7 @@ impl Screen {
         picture::read(&path).expect("a screenshot")
     }
 
-    /// Waits until the screenshot is as `wanted` says, and fails with `what` after ten seconds.
+    /// Waits until the screenshot is as `wanted` says, and fails with `what` after half a minute.
     #[track_caller]
     pub fn wait_for(&self, folder: &Path, what: &str, wanted: impl Fn(&Frame) -> bool) -> Frame {
         let start = Instant::now();
@@ -92,7 +92,7 @@ impl Screen {
             if wanted(&shot) {
                 return shot;
             }
-            if start.elapsed() > Duration::from_secs(10) {
+            if start.elapsed() > Duration::from_secs(30) {
                 let kept = std::env::temp_dir().join("repaint-webcam-test.png");
                 let _ = picture::write(&kept, &shot, Existing::Overwrite);
                 panic!("the window does not show {what}; see {}", kept.display());
