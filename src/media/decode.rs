@@ -14,6 +14,7 @@ pub(super) mod input;
 pub(super) mod live;
 pub(super) mod packets;
 mod raw;
+pub(super) mod still;
 mod tone;
 mod turn;
 

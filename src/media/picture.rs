@@ -15,6 +15,8 @@ use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
 };
 
+#[cfg(feature = "video")]
+use super::decode::still::Still;
 use super::profile;
 use crate::frame::Frame;
 use crate::output::{Existing, Output};
@@ -23,7 +25,7 @@ use crate::output::{Existing, Output};
 const MAX_JPEG_SIDE: usize = u16::MAX as usize;
 
 /// Longest side read, in pixels.
-const MAX_SIDE: u32 = 32_768;
+const MAX_SIDE: usize = 32_768;
 
 /// Most memory that one decoded picture may take, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
@@ -71,9 +73,19 @@ pub fn ensure_holds(path: &Path, width: usize, height: usize) -> Result<()> {
     Ok(())
 }
 
+/// What the `image` crate reads here. FFmpeg, where it is built in, reads what it knows besides.
+const FORMATS: [ImageFormat; 6] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::WebP,
+    ImageFormat::Tiff,
+    ImageFormat::Bmp,
+    ImageFormat::Gif,
+];
+
 /// Reads a png, jpeg, webp, tiff, bmp or gif file (the first of its pictures), recognised by its content, turned as
-/// its EXIF orientation says.
-/// Fails for other files, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
+/// its EXIF orientation says, or one of another format that FFmpeg knows.
+/// Fails for other files, films, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
 pub fn read(path: &Path) -> Result<Frame> {
     let name = path.display();
     ensure!(
@@ -93,6 +105,14 @@ pub fn read(path: &Path) -> Result<Frame> {
             "picture `{name}` is cut off: get the whole file"
         );
     }
+    #[cfg(feature = "video")]
+    if !is_known(&reader)
+        && let Some(still) = Still::open(path)
+    {
+        let (width, height) = still.size();
+        ensure_size((width, height), 3 * (width * height) as u64, &name)?;
+        return still.read().with_context(broken);
+    }
     decode(reader, &name)
 }
 
@@ -104,30 +124,15 @@ pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Frame> {
 
 fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &dyn Display) -> Result<Frame> {
     ensure!(
-        matches!(
-            reader.format(),
-            Some(
-                ImageFormat::Png
-                    | ImageFormat::Jpeg
-                    | ImageFormat::WebP
-                    | ImageFormat::Tiff
-                    | ImageFormat::Bmp
-                    | ImageFormat::Gif
-            )
-        ),
-        "`{name}` is not a png, jpeg, webp, tiff, bmp or gif picture: convert it to one of them"
+        is_known(&reader),
+        "`{name}` is not a picture that can be read: convert it to png or jpeg"
     );
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let broken = || format!("could not read picture `{name}`");
     let mut decoder = reader.into_decoder().with_context(broken)?;
-    let (width, height) = decoder.dimensions();
-    ensure!(
-        width <= MAX_SIDE && height <= MAX_SIDE && decoder.total_bytes() <= MAX_BYTES,
-        "picture `{name}` is too large ({width}x{height}): scale it down to at most {MAX_SIDE} \
-         pixels a side and 1 GiB"
-    );
+    ensure_size(size_of(decoder.dimensions()), decoder.total_bytes(), name)?;
     let orientation = decoder.orientation().with_context(broken)?;
     let profile = decoder.icc_profile().unwrap_or_default();
     let mut picture = DynamicImage::from_decoder(decoder).with_context(broken)?;
@@ -151,13 +156,38 @@ fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &dyn Display) -> 
     })
 }
 
+fn is_known<R: BufRead + Seek>(reader: &ImageReader<R>) -> bool {
+    reader
+        .format()
+        .is_some_and(|format| FORMATS.contains(&format))
+}
+
+fn size_of((width, height): (u32, u32)) -> (usize, usize) {
+    (width as usize, height as usize)
+}
+
+/// Fails for a picture that is too large to hold.
+fn ensure_size((width, height): (usize, usize), bytes: u64, name: &dyn Display) -> Result<()> {
+    ensure!(
+        width.max(height) <= MAX_SIDE && bytes <= MAX_BYTES,
+        "picture `{name}` is too large ({width}x{height}): scale it down to at most {MAX_SIDE} \
+         pixels a side and 1 GiB"
+    );
+    Ok(())
+}
+
 /// Width and height of a picture file, before it is turned upright. Fails for what is none.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
     let what = || format!("could not read picture `{}`", path.display());
     let reader = ImageReader::open(path).with_context(what)?;
     let reader = reader.with_guessed_format().with_context(what)?;
-    let (width, height) = reader.into_dimensions().with_context(what)?;
-    Ok((width as usize, height as usize))
+    #[cfg(feature = "video")]
+    if !is_known(&reader)
+        && let Some(still) = Still::open(path)
+    {
+        return Ok(still.size());
+    }
+    Ok(size_of(reader.into_dimensions().with_context(what)?))
 }
 
 /// Writes a png or jpeg file, by the ending of `path`. The file appears when it is whole.
@@ -256,7 +286,7 @@ mod tests {
         assert_eq!(read(&odd)?, Frame::new(2, 2));
         std::fs::write(&png, "a text")?;
         let error = read(&png).unwrap_err().to_string();
-        assert!(error.contains("not a png, jpeg, webp, tiff"), "{error}");
+        assert!(error.contains("not a picture that can be read"), "{error}");
         Ok(())
     }
 
@@ -304,6 +334,31 @@ mod tests {
         let path = folder.path().join("deep.tiff");
         ImageBuffer::from_pixel(1, 1, image::Rgb([0x8080u16, 0, 0xffff])).save(&path)?;
         assert_eq!(read(&path)?.pixels, [128, 0, 255]);
+        Ok(())
+    }
+
+    #[cfg(feature = "video")]
+    #[test]
+    fn what_ffmpeg_knows_is_read_too_but_films_and_parts_are_not() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.ppm");
+        let mut frame = Frame::new(48, 31);
+        for (i, value) in frame.pixels.iter_mut().enumerate() {
+            *value = (i * 7) as u8;
+        }
+        let ppm = [b"P6 48 31 255\n", &frame.pixels[..]].concat();
+        std::fs::write(&path, &ppm)?;
+        assert_eq!(read(&path)?, frame);
+        assert_eq!(size(&path)?, (48, 31));
+        std::fs::write(&path, &ppm[..ppm.len() / 2])?;
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("not a picture that can be read"), "{error}");
+        let film = Path::new("samples/clip.mp4");
+        let error = format!("{:#}", read(film).unwrap_err());
+        assert!(
+            error.contains("film: paint it with `repaint video`"),
+            "{error}"
+        );
         Ok(())
     }
 

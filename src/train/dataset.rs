@@ -40,7 +40,9 @@ const CACHE_BYTES: usize = 1 << 30;
 const LONGEST: usize = 8;
 
 /// Endings of the files that are taken for photos.
-const ENDINGS: [&str; 7] = ["bmp", "jpg", "jpeg", "png", "tif", "tiff", "webp"];
+const ENDINGS: [&str; 9] = [
+    "avif", "bmp", "jpg", "jpeg", "jxl", "png", "tif", "tiff", "webp",
+];
 
 /// A photo to learn from or to measure on.
 #[derive(Clone, Debug)]

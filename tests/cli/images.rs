@@ -140,7 +140,7 @@ fn a_mask_says_where_pictures_and_films_are_painted() {
     refused(&[&image[..], &["no.png"]].concat(), "no picture `no.png`");
     refused(
         &[&image[..], &["text.mp4"]].concat(),
-        "`text.mp4` is not a png, jpeg, webp, tiff, bmp or gif picture",
+        "`text.mp4` is not a picture that can be read: convert it to png or jpeg",
     );
     let onto = [
         "image",
