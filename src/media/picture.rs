@@ -108,6 +108,7 @@ pub fn read(path: &Path) -> Result<Frame> {
     #[cfg(feature = "video")]
     if !is_known(&reader)
         && let Some(still) = Still::open(path)
+            .with_context(|| format!("`{name}` is not a picture that can be read"))?
     {
         let (width, height) = still.size();
         ensure_size((width, height), 3 * (width * height) as u64, &name)?;
@@ -183,7 +184,7 @@ pub fn size(path: &Path) -> Result<(usize, usize)> {
     let reader = reader.with_guessed_format().with_context(what)?;
     #[cfg(feature = "video")]
     if !is_known(&reader)
-        && let Some(still) = Still::open(path)
+        && let Some(still) = Still::open(path)?
     {
         return Ok(still.size());
     }
@@ -339,7 +340,7 @@ mod tests {
 
     #[cfg(feature = "video")]
     #[test]
-    fn what_ffmpeg_knows_is_read_too_but_films_and_parts_are_not() -> Result<()> {
+    fn what_ffmpeg_knows_is_read_too_but_no_films_and_no_parts() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("a.ppm");
         let mut frame = Frame::new(48, 31);
@@ -351,8 +352,11 @@ mod tests {
         assert_eq!(read(&path)?, frame);
         assert_eq!(size(&path)?, (48, 31));
         std::fs::write(&path, &ppm[..ppm.len() / 2])?;
-        let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("not a picture that can be read"), "{error}");
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(
+            error.contains("a.ppm`: the file is damaged or cut off"),
+            "{error}"
+        );
         let film = Path::new("samples/clip.mp4");
         let error = format!("{:#}", read(film).unwrap_err());
         assert!(

@@ -93,12 +93,6 @@ impl Packets {
         self.input.stream(self.stream)
     }
 
-    /// Streams of pictures in the file.
-    pub fn videos(&self) -> usize {
-        let is_video = |s: &av::Stream| s.parameters().medium() == av::media::Type::Video;
-        self.input.streams().filter(is_video).count()
-    }
-
     /// The next packet; `None` at the end, and where the system cannot read on, as
     /// [`Packets::ensure_read`] tells. Fails for a damaged one.
     pub fn next(&mut self) -> Result<Option<av::Packet>, av::Error> {

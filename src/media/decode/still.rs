@@ -4,20 +4,29 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use ffmpeg_next::media::Type;
 
 use super::Decoder;
+use super::input::open_input;
 use crate::frame::Frame;
-use crate::media::FrameSource;
+use crate::media::{FrameSource, ffmpeg};
 
 /// A picture file that was opened.
 pub(in crate::media) struct Still(Decoder);
 
 impl Still {
-    /// Opens the picture `path`; `None` where FFmpeg finds none.
-    pub fn open(path: &Path) -> Option<Self> {
-        let decoder = Decoder::open(path, None).ok()?;
+    /// Opens the picture `path`; `None` where FFmpeg finds none. Fails for damaged ones.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        ffmpeg::start()?;
+        let Ok(input) = open_input(path) else {
+            return Ok(None);
+        };
+        let kinds = input.streams().map(|stream| stream.parameters().medium());
         // HEIC and large AVIF pictures lie in their files as tiles, each a stream of its own.
-        (decoder.raw.packets.videos() == 1).then_some(Self(decoder))
+        if kinds.filter(|&kind| kind == Type::Video).count() != 1 {
+            return Ok(None);
+        }
+        Decoder::open(path, None).map(|decoder| Some(Self(decoder)))
     }
 
     /// Width and height, upright.
