@@ -206,6 +206,28 @@ fn a_part_begins_with_the_slide_that_is_shown_there() -> Result<()> {
 }
 
 #[test]
+fn the_last_slide_is_shown_as_long_as_sound_goes_on() -> Result<()> {
+    if !has_ffmpeg() {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    for name in ["slides.mp4", "slides.mkv"] {
+        make(
+            "-f lavfi -i testsrc=s=64x48:r=1:d=4 -f lavfi -i sine=d=9 -c:v libx264 -c:a aac",
+            &folder.path().join(name),
+        );
+        let args = format!("video {name} part.mkv --strength 0 --overwrite --from 6");
+        let (done, said) = repaint(folder.path(), &args);
+        assert!(done, "{name}: {said}");
+        let found = frames(&folder.path().join("part.mkv"))?;
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        let (done, said) = repaint(folder.path(), &format!("{args}0"));
+        assert!(!done && said.contains("ends before 60.000 s"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn subtitles_covers_and_a_second_picture_come_along() {
     if !has_ffmpeg() {
         return;

@@ -133,6 +133,8 @@ impl Decoder {
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
         let hwaccel = gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda);
+        let length = input.duration().saturating_sub(part.from);
+        let length = length.rescale(rescale::TIME_BASE, time_base);
         go_to(&mut input, path, part)?;
         let packets = Packets::new(input, stream, shift, part);
         let mut this = Self {
@@ -152,7 +154,7 @@ impl Decoder {
             lost,
         };
         let found = this.decode()?;
-        if let Some(before) = this.still_shown(found) {
+        if let Some(before) = this.still_shown(found, length) {
             return Self::open_at(path, short_side, part, hwaccel, before);
         }
         ensure!(
@@ -263,13 +265,14 @@ impl Decoder {
     }
 
     /// The time of the last frame that was left out, if it is shown where the part begins and no other for
-    /// long; `found` says whether one comes at all.
-    fn still_shown(&self, found: bool) -> Option<i64> {
+    /// long; `found` says whether one comes at all, `length` how long the part is by what the file tells: sound may
+    /// go on after the last frame.
+    fn still_shown(&self, found: bool, length: i64) -> Option<i64> {
         let gap =
             (GAP * f64::from(self.info.time_base.1) / f64::from(self.info.time_base.0)) as i64;
         let next = match found {
             true => self.raw.time()?,
-            false => self.raw.packets.end(),
+            false => self.raw.packets.end().max(length),
         };
         self.left_out.filter(|_| self.begins == 0 && next > gap)
     }
