@@ -50,7 +50,7 @@ fn the_table_and_json_hold_the_same_figures() -> Result<()> {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout)?;
     assert_eq!(json["photos"], 2);
     let table = String::from_utf8(table.stdout)?;
-    for name in ["content", "style", "flicker"] {
+    for name in ["content", "style", "flicker", "grid"] {
         let figure = json[name].as_f64().context("no figure")?;
         assert!(figure.is_finite() && figure > 0.0, "{name}: {figure}");
         let row = format!("{name:<10} {figure:>8.4}  2 photos");

@@ -42,6 +42,9 @@ pub struct TrainArgs {
     /// Weight of the total variation: more is smoother
     #[arg(long, value_name = "X")]
     pub tv_weight: Option<f64>,
+    /// Weight of what repeats every 4 pixels, the grid of the network: more has fewer dots in calm places
+    #[arg(long, value_name = "X")]
+    pub grid_weight: Option<f64>,
     /// Whether the network also sees its last painting, which steadies it in motion
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,

@@ -77,6 +77,7 @@ fn print_json(model: &str, found: &Evaluation, frames: usize) {
         "content": found.photos.content,
         "style": found.photos.style,
         "flicker": found.photos.flicker,
+        "grid": found.photos.grid,
     });
     if let Some(flicker) = found.clip {
         object["clip"] = json!({ "frames": frames, "flicker": flicker });
@@ -91,6 +92,7 @@ fn print_table(found: &Evaluation, frames: usize) {
         ("content", photos.content),
         ("style", photos.style),
         ("flicker", photos.flicker),
+        ("grid", photos.grid),
     ] {
         say!("{name:<10} {value:>8.4}  {} photos", photos.photos);
     }

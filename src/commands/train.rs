@@ -145,6 +145,7 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&pixels(args.style_size), &mut settings.style_size);
     given(&args.style_weight, &mut settings.style_weight);
     given(&args.tv_weight, &mut settings.tv_weight);
+    given(&args.grid_weight, &mut settings.grid_weight);
     given(&args.stability, &mut settings.stability);
     given(&args.memory, &mut settings.memory);
     given(&args.learning_rate, &mut settings.learning_rate);

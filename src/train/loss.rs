@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::Vgg19;
+use crate::network::Network;
 use crate::ops::{gram, mean_square};
 
 /// Mean squares of Gram matrices and features below which losses are no longer taken relative to
@@ -143,4 +144,100 @@ pub fn total_variation(x: &Tensor) -> Result<Tensor> {
     let horizontal = (x.narrow(3, 1, width - 1)? - x.narrow(3, 0, width - 1)?)?;
     let sum = (mean_square(&vertical, None)? + mean_square(&horizontal, None)?)?;
     Ok((sum / (255.0 * 255.0))?)
+}
+
+/// Sides of the squares in which [`grid`] looks, in pixels: a multiple of [`Network::MULTIPLE`], long enough that
+/// 64 pixels are averaged for each place on the grid, short enough that a sky is a whole one.
+const SQUARE: usize = 32;
+
+/// What in `x` (N, 3, H, W; 0..255; at least 32x32) repeats with the grid of the network's strided layers: the
+/// variance of the means of the pixels that are alike to it, by their row and column modulo 4, in squares
+/// of 32x32 pixels, with pixels taken as 0..1. A network that sees nothing can paint nothing else than such a
+/// checkerboard (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
+pub fn grid(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (step, planes) = (Network::MULTIPLE, batch * channels);
+    let (down, along, times) = (height / SQUARE, width / SQUARE, SQUARE / step);
+    let x = x
+        .narrow(2, 0, down * SQUARE)?
+        .narrow(3, 0, along * SQUARE)?
+        .contiguous()?;
+    let rows = x
+        .reshape((planes, down, times, step * along * SQUARE))?
+        .mean(2)?;
+    let means = rows
+        .reshape((planes * down * step, along, times, step))?
+        .mean(2)?;
+    let means = means.reshape((planes * down, step, along, step))?;
+    let pattern = means.broadcast_sub(&means.mean_keepdim((1, 3))?)?;
+    Ok((mean_square(&pattern.contiguous()?, None)? / (255.0 * 255.0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::train::motion::normal;
+
+    const HEIGHT: usize = 72; // a rest of 8 belongs to no square
+    const WIDTH: usize = 96;
+
+    fn picture(value: impl FnMut(usize) -> f32) -> Result<Tensor> {
+        let values: Vec<f32> = (0..2 * 3 * HEIGHT * WIDTH).map(value).collect();
+        Ok(Tensor::from_vec(
+            values,
+            (2, 3, HEIGHT, WIDTH),
+            &Device::Cpu,
+        )?)
+    }
+
+    /// Grey levels squared.
+    fn found(picture: &Tensor) -> Result<f64> {
+        Ok(f64::from(grid(picture)?.to_scalar::<f32>()?) * 255.0 * 255.0)
+    }
+
+    #[test]
+    fn what_repeats_every_four_pixels_is_found_whole_and_nothing_else() -> Result<()> {
+        // Of variance 5 (0, 2, 4, 6) in rows, columns or both.
+        for shift in [0, 1] {
+            let columns = found(&picture(|i| 90.0 + 2.0 * ((i + shift) % 4) as f32)?)?;
+            let rows = found(&picture(|i| 90.0 + 2.0 * ((i / WIDTH + shift) % 4) as f32)?)?;
+            let both = found(&picture(|i| 2.0 * ((i + i / WIDTH) % 4) as f32)?)?;
+            for variance in [columns, rows, both] {
+                assert!((variance - 5.0).abs() < 1e-3, "{variance}");
+            }
+        }
+        let plain = found(&picture(|i| (i / (HEIGHT * WIDTH)) as f32)?)?;
+        let slow = found(&picture(|i| {
+            60.0 * ((i % WIDTH / 8 + i / WIDTH / 16) % 2) as f32
+        })?)?;
+        assert!(plain < 1e-6 && slow < 1e-6, "{plain} {slow}");
+        // One of 64 pixels' worth: noise of a variance of 400 leaves 400 / 64, less a sixteenth.
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let noise = found(&picture(|_| 128.0 + 20.0 * normal(&mut random))?)?;
+        assert!((5.3..6.5).contains(&noise), "{noise}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_step_along_its_gradient_takes_the_grid_away_and_leaves_the_rest() -> Result<()> {
+        let pattern = |i: usize| 2.0 * ((i + i / WIDTH) % 4) as f32;
+        let wave = |i: usize| 40.0 * (i as f32 * 0.11).sin();
+        let both = Var::from_tensor(&picture(|i| 100.0 + wave(i) + pattern(i))?)?;
+        let before = found(&both)?;
+        let gradients = grid(&both)?.backward()?;
+        let gradient = gradients.get(&both).context("no gradient")?;
+        // Of all pixels in squares, those of an element of the pattern have this part in its mean.
+        let (squares, pixels) = (2 * 3 * 2 * 3, 64.0);
+        let full = f64::from(squares * 16) * pixels * 255.0 * 255.0 / 2.0;
+        let after = (both.as_tensor() - (gradient * full)?)?;
+        let left = found(&after)?;
+        assert!(before > 4.0 && left < 1e-4, "{before} {left}");
+        let rest = gradient.narrow(2, 64, 8)?.abs()?.sum_all()?;
+        assert_eq!(rest.to_scalar::<f32>()?, 0.0);
+        Ok(())
+    }
 }

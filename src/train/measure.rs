@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::dataset::{Photo, cut};
-use super::loss::PerceptualLoss;
+use super::loss::{PerceptualLoss, grid};
 use super::motion::Motion;
 use super::stability::Moved;
 use super::{Event, to_tensor, values};
@@ -40,6 +40,8 @@ pub struct Validation {
     pub style: f64,
     /// How far the painting moves by itself between two frames of a film.
     pub flicker: f64,
+    /// What repeats with the network's grid of 4 pixels: the root of [`grid`]'s mean.
+    pub grid: f64,
     /// Number of photos.
     pub photos: usize,
 }
@@ -50,12 +52,13 @@ impl fmt::Display for Validation {
             content,
             style,
             flicker,
+            grid,
             photos,
         } = self;
         write!(
             f,
-            "content {content:.4}, style {style:.4}, flicker {flicker:.4} ({photos} photos, short \
-             side {SHORT})"
+            "content {content:.4}, style {style:.4}, flicker {flicker:.4}, grid {grid:.4} ({photos} \
+             photos, short side {SHORT})"
         )
     }
 }
@@ -105,7 +108,7 @@ pub fn validate(
     tell: &mut dyn FnMut(Event),
 ) -> Result<Option<Validation>> {
     let weights = frozen(weights);
-    let (mut content, mut style, mut count) = (0.0, 0.0, 0);
+    let (mut content, mut style, mut squares, mut count) = (0.0, 0.0, 0.0, 0);
     let mut flicker = Flicker::default();
     for photo in photos {
         if stop.load(Ordering::SeqCst) {
@@ -120,9 +123,10 @@ pub fn validate(
         };
         let painted = paint(network, &weights, &photo)?;
         let losses = loss.of(&painted, &photo)?;
-        let [c, s] = values([&losses.content, &losses.style])?;
+        let [c, s, g] = values([&losses.content, &losses.style, &grid(&painted)?])?;
         content += f64::from(c);
         style += f64::from(s);
+        squares += f64::from(g);
         flicker.add(network, &weights, &photo, &painted)?;
         count += 1;
     }
@@ -130,6 +134,7 @@ pub fn validate(
         content: content / count as f64,
         style: style / count as f64,
         flicker: flicker.figure(),
+        grid: (squares / count as f64).sqrt(),
         photos: count,
     }))
 }

@@ -40,7 +40,7 @@ use checkpoint::Origin;
 use dataset::Dataset;
 use folder::Folder;
 use journal::Journal;
-use loss::{Form, PerceptualLoss, total_variation};
+use loss::{Form, PerceptualLoss, grid, total_variation};
 use measure::{Preview, validate};
 pub use measure::{SHORT, Validation};
 pub use settings::{Settings, Start};
@@ -100,6 +100,9 @@ pub struct Step {
     pub style: f32,
     /// Total variation, not weighted.
     pub tv: f32,
+    /// What repeats with the network's grid, not weighted.
+    #[serde(default)]
+    pub grid: f32,
     /// Mean difference between the painting of a moved photo and the moved painting, not weighted;
     /// `None` where steadiness is not trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,17 +228,24 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
             let shown = stability::paint(&network, &weights, &photos, settings, state.steps())?;
             let losses = loss.of(&shown.painted, &shown.photos)?;
             let tv = total_variation(&shown.painted)?;
-            let weighted =
-                ((&losses.style * settings.style_factor())? + (&tv * settings.tv_weight)?)?;
-            let mut total = (&losses.content + weighted)?;
+            let grid = grid(&shown.painted)?;
+            let weighted = [
+                (&losses.style * settings.style_factor())?,
+                (&tv * settings.tv_weight)?,
+                (&grid * settings.grid_weight)?,
+            ];
+            let mut total = losses.content.clone();
+            for part in weighted {
+                total = (total + part)?;
+            }
             let mut stability = None;
             if let Some(difference) = &shown.difference {
                 total = (total + (difference * settings.stability)?)?;
                 stability = Some(difference.to_scalar()?);
             }
             let gradients = total.backward()?;
-            let [content, style, tv, total] =
-                values([&losses.content, &losses.style, &tv, &total])?;
+            let [content, style, tv, grid, total] =
+                values([&losses.content, &losses.style, &tv, &grid, &total])?;
             let norm = state.norm(&gradients)?;
             if let Some(fault) = state.fault(total, norm) {
                 tell(Event::Remark(state.return_to(&good, &fault)?));
@@ -264,6 +274,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
                 content,
                 style,
                 tv,
+                grid,
                 stability,
                 rate,
                 images_per_second: settings.batch as f64 / spent,

@@ -38,6 +38,8 @@ pub struct Settings {
     pub style_weight: f64,
     /// Weight of the total variation of the painted picture (pixels in 0..1): more is smoother.
     pub tv_weight: f64,
+    /// Weight of the grid in the painted picture (see [`super::loss::grid`]; pixels in 0..1).
+    pub grid_weight: f64,
     /// Weight of the steadiness: how closely the painting of a moved photo follows the moved painting. 0
     /// trains for stills.
     pub stability: f64,
@@ -117,7 +119,8 @@ impl Settings {
             style_size: 384,
             style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
-            stability: 9.0, // 4 steadies little, 8 without more style loses the strokes
+            grid_weight: 2000.0, // see training/README.md
+            stability: 9.0,      // 4 steadies little, 8 without more style loses the strokes
             learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
@@ -211,6 +214,7 @@ impl Settings {
         for (name, value) in [
             ("style_weight", self.style_weight),
             ("tv_weight", self.tv_weight),
+            ("grid_weight", self.grid_weight),
             ("stability", self.stability),
         ] {
             ensure!(

@@ -8,7 +8,7 @@ use repaint::model::{Model, Precision};
 use repaint::network::{Network, Width};
 use repaint::tensors;
 use repaint::train::dataset::Dataset;
-use repaint::train::{Settings, Start, train};
+use repaint::train::{Event, Settings, Start, train};
 
 use super::{GO, VGG19, assert_close, data, job, studio};
 
@@ -208,5 +208,30 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
         .err()
         .context("took a wrong name")?;
     assert!(error.to_string().contains("line 2"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_grid_of_the_network_fades_where_it_has_weight() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(4)?;
+    let mut job = job(studio.path(), vgg19, "a.safetensors");
+    job.photos = None; // generated ones are full of what repeats
+    job.settings.start = Start::Model("starry_night".into());
+    (job.settings.crop, job.settings.steps) = (64, 16);
+    let mut end = |weight| {
+        job.settings.grid_weight = weight;
+        let mut grid = 0.0;
+        train(&job, &GO, &mut |event| match event {
+            Event::Step(step) if step.steps > 12 => grid += step.grid,
+            _ => {}
+        })?;
+        Ok::<_, anyhow::Error>(grid)
+    };
+    let (without, with) = (end(0.0)?, end(4000.0)?); // of the same photos in both
+    println!("{with} {without}");
+    assert!(with > 0.0 && with < 0.7 * without, "{with} {without}");
     Ok(())
 }
