@@ -146,8 +146,8 @@ pub fn total_variation(x: &Tensor) -> Result<Tensor> {
     Ok((sum / (255.0 * 255.0))?)
 }
 
-/// Sides of the squares in which [`grid`] looks, in pixels: a multiple of [`Network::MULTIPLE`], long enough that
-/// 64 pixels are averaged for each place on the grid, short enough that a sky is a whole one.
+/// Sides of the squares in which [`grid`] looks, in pixels: a multiple of [`Network::MULTIPLE`]. Each place on the grid
+/// has 64 pixels in one, and calm places hold some.
 const SQUARE: usize = 32;
 
 /// What in `x` (N, 3, H, W; 0..255; at least 32x32) repeats with the grid of the network's strided layers: the
@@ -230,9 +230,9 @@ mod tests {
         let before = found(&both)?;
         let gradients = grid(&both)?.backward()?;
         let gradient = gradients.get(&both).context("no gradient")?;
-        // Of all pixels in squares, those of an element of the pattern have this part in its mean.
-        let (squares, pixels) = (2 * 3 * 2 * 3, 64.0);
-        let full = f64::from(squares * 16) * pixels * 255.0 * 255.0 / 2.0;
+        // The step that takes the pattern itself: 64 pixels share a mean, 16 means a square.
+        let squares = 2 * 3 * 2 * 3;
+        let full = f64::from(squares * 16 * 64) * 255.0 * 255.0 / 2.0;
         let after = (both.as_tensor() - (gradient * full)?)?;
         let left = found(&after)?;
         assert!(before > 4.0 && left < 1e-4, "{before} {left}");

@@ -231,7 +231,6 @@ fn the_grid_of_the_network_fades_where_it_has_weight() -> Result<()> {
         Ok::<_, anyhow::Error>(grid)
     };
     let (without, with) = (end(0.0)?, end(4000.0)?); // of the same photos in both
-    println!("{with} {without}");
     assert!(with > 0.0 && with < 0.7 * without, "{with} {without}");
     Ok(())
 }
