@@ -164,17 +164,19 @@ fn a_part_is_what_the_whole_shows_and_sounds_like_there() -> Result<()> {
     Ok(())
 }
 
+/// A dark slide and, from 6 s on, a bright one.
+const SLIDES: &str = "nullsrc=s=64x48:r=1:d=10,geq=lum='if(lt(N,6),60,200)':cb=128:cr=128,\
+                      select='not(mod(n,6))'";
+
 #[test]
 fn a_part_begins_with_the_slide_that_is_shown_there() -> Result<()> {
     if !has_ffmpeg() {
         return Ok(());
     }
     let folder = TempDir::new()?;
-    let slides = "nullsrc=s=64x48:r=1:d=10,geq=lum='if(lt(N,6),60,200)':cb=128:cr=128,\
-                  select='not(mod(n,6))'";
     for name in ["slides.mp4", "slides.mkv"] {
         make(
-            &format!("-f lavfi -i {slides} -c:v libx264 -crf 4 -pix_fmt yuv420p -vsync vfr"),
+            &format!("-f lavfi -i {SLIDES} -c:v libx264 -crf 4 -pix_fmt yuv420p -vsync vfr"),
             &folder.path().join(name),
         );
         for (part, expected) in [
@@ -213,16 +215,22 @@ fn the_last_slide_is_shown_as_long_as_sound_goes_on() -> Result<()> {
     let folder = TempDir::new()?;
     for name in ["slides.mp4", "slides.mkv"] {
         make(
-            "-f lavfi -i testsrc=s=64x48:r=1:d=4 -f lavfi -i sine=d=9 -c:v libx264 -c:a aac",
+            &format!(
+                "-f lavfi -i {SLIDES} -f lavfi -i sine=d=14 -c:v libx264 -crf 4 -pix_fmt yuv420p \
+                 -vsync vfr -c:a aac"
+            ),
             &folder.path().join(name),
         );
-        let args = format!("video {name} part.mkv --strength 0 --overwrite --from 6");
+        let args = format!("video {name} part.mkv --strength 0 --overwrite --from 12");
         let (done, said) = repaint(folder.path(), &args);
         assert!(done, "{name}: {said}");
         let found = frames(&folder.path().join("part.mkv"))?;
-        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        let [(time, light)] = found[..] else {
+            panic!("{name}: {found:?}");
+        };
+        assert!(time < 0.02 && light > 130, "{name}: {found:?}");
         let (done, said) = repaint(folder.path(), &format!("{args}0"));
-        assert!(!done && said.contains("ends before 60.000 s"), "{said}");
+        assert!(!done && said.contains("ends before 120.000 s"), "{said}");
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ pub struct Step {
     pub style: f32,
     /// Total variation, not weighted.
     pub tv: f32,
-    /// What repeats with the network's grid, not weighted.
+    /// What repeats with the network's grid ([`loss::grid`], whose root is the figure of [`Validation`]), not weighted.
     #[serde(default)]
     pub grid: f32,
     /// Mean difference between the painting of a moved photo and the moved painting, not weighted;

@@ -119,7 +119,7 @@ impl Settings {
             style_size: 384,
             style_weight: 2.0, // 1 is timid, 5 loses the photo
             tv_weight: 0.5,
-            grid_weight: 2000.0, // see training/README.md
+            grid_weight: 2000.0, // leaves little but chance, 0 a weave of dots
             stability: 9.0,      // 4 steadies little, 8 without more style loses the strokes
             learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
