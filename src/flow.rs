@@ -8,7 +8,7 @@ mod carry;
 mod pyramid;
 mod search;
 
-pub use carry::Carrier;
+pub use carry::{Carrier, MOST_BLUR, ROWS, RUN};
 use pyramid::{PATCH, Pyramid};
 use search::Field;
 

@@ -4,7 +4,7 @@
 //! Three means, each for what the others cannot do: the noise of the camera is held back (a network
 //! turns it into strokes that swim), a network with memory is shown its last painting carried along
 //! the motion, and some of that stays, which helps models without memory too. Two paintings never
-//! agree quite, so that their mean is blurred, and gets its detail back.
+//! agree quite, and carrying blurs them: what moves gets its detail back.
 //!
 //! A [`Watcher`] finds out what can be known before a frame is painted, in a thread of its own for files;
 //! a [`Steadier`] does the rest. The CUDA engine does it itself, beside its layers.
@@ -25,9 +25,9 @@ const TOLERANCE: f32 = 12.0;
 /// Part of the carried painting that stays at full steadiness: more would freeze what moves.
 const STAYS: f32 = 0.85;
 
-/// Part that stays at [`USUAL`] steadiness. With the gains below, films of eight styles at their own sizes
-/// flicker 0.50 times as much as plain models paint them, with 4 % more style loss and 4 % less content loss
-/// (training/README.md); with 0.6 they flickered 0.52 times as much.
+/// Part that stays at [`USUAL`] steadiness. When detail was added everywhere alike, films of eight styles at
+/// their own sizes flickered 0.50 times as much as plain models paint them, with 0.6 0.52 times
+/// (training/README.md).
 const STAYS_USUALLY: f32 = 0.72;
 
 /// Short side from which on this much stays. In smaller pictures motion is shorter, and what stays costs
@@ -35,17 +35,13 @@ const STAYS_USUALLY: f32 = 0.72;
 const LARGE: f32 = 400.0;
 const LEAST: f32 = 0.85;
 
-/// Gain of the painting's own detail, times `stays * (1 - stays)`. Detail is remembered, so that it adds up
-/// where nothing moves: `stays * (1 + gain)` has to remain below 1.
-const STROKES: f32 = 0.75;
+/// Gain of the painting's own detail where it was carried by half a pixel both ways, times
+/// `stays * (1 - stays)`. It is remembered, so that it adds up: where carrying took less, less is added.
+const STROKES: f32 = 1.15;
 
-/// The painting's own detail (of 255) that gets no more: where nothing moves, the contrast of what is as fine
-/// as pixels would double, which is checkers and hard edges, hardly strokes.
-const MOST_STROKES: f32 = 40.0;
-
-/// Gain of the source's detail, times `stays * (1 - stays)`. Added at once instead of from frame to frame,
-/// the noise of a camera shows.
-const EDGES: f32 = 2.9;
+/// Gain of the source's detail there, times `stays * (1 - stays)`. Added at once instead of from frame to
+/// frame, the noise of a camera shows.
+const EDGES: f32 = 4.5;
 
 /// Steadiness where the user says nothing; networks with memory are trained for it.
 pub const USUAL: f32 = 0.5;
@@ -83,8 +79,8 @@ impl Keeps {
         let [own, edges] = [STROKES, EDGES].map(|gain| gain * stays * (1.0 - stays));
         Self {
             stays: (stays * 256.0).round() as u16,
-            strokes: Part::new(own, 0.0, MOST_STROKES),
-            edges: Part::new(edges, noise, 255.0),
+            strokes: Part::new(own, 0.0),
+            edges: Part::new(edges, noise),
         }
     }
 }
@@ -209,8 +205,9 @@ impl Steadier {
         new.zip(old)
             .zip(valid.par_chunks(SHARE))
             .for_each(|((new, old), valid)| mix_valid(new, old, valid, keeps.stays));
-        detail::add(painting, painting, keeps.strokes, valid, &mut self.last);
-        detail::add(&self.last, &seen.held, keeps.edges, valid, painting);
+        let (last, blur) = (&mut self.last, |y| self.carrier.blur(y));
+        detail::add(painting, painting, keeps.strokes, valid, blur, last);
+        detail::add(last, &seen.held, keeps.edges, valid, blur, painting);
         copy(&painting.pixels, &mut self.last.pixels);
     }
 }

@@ -24,8 +24,8 @@ use films::{carried, film, paint, picture};
 fn describe(launch: &Launch) -> emulator::Launch<'_> {
     let a = &launch.arguments;
     let places = [
-        a.frame, a.center, a.carried, a.valid, a.painted, a.told, a.kept, a.source, a.scales,
-        a.skip, a.keep, a.weights, a.octets, a.affine, a.output, a.partials,
+        a.frame, a.center, a.carried, a.valid, a.blur, a.painted, a.told, a.kept, a.source,
+        a.scales, a.skip, a.keep, a.weights, a.octets, a.affine, a.output, a.partials,
     ];
     let sizes = [
         a.frame_width,

@@ -10,16 +10,19 @@ use super::{LIMIT, Motion};
 use crate::frame::{Carried, Frame};
 
 /// Pixels in a row that move as one.
-const RUN: usize = 8;
+pub const RUN: usize = 8;
 
 /// Rows that move as one: what a run costs besides its pixels is shared by them.
-const ROWS: usize = 2;
+pub const ROWS: usize = 2;
 
 /// Rows that one task moves: some 50 us of work at 640 pixels a row.
 const BAND: usize = 32;
 
 /// One pixel of a displacement, and the sum of weights.
 const ONE: i32 = 256;
+
+/// The [blur](Carrier::blur) of what moved by half a pixel both ways.
+pub const MOST_BLUR: u8 = 64;
 
 /// A cell left of a place along a side, and the part to the next one in 1/256.
 #[derive(Clone, Copy)]
@@ -49,6 +52,16 @@ struct Move {
     weights: [u16; 4],
 }
 
+impl Move {
+    /// What the mean of four neighbours with these weights takes from the variance of independent values.
+    fn blur(&self) -> u8 {
+        const MOST: i32 = ONE * ONE * 3 / 4;
+        let square = |weight: u16| i32::from(weight) * i32::from(weight);
+        let left: i32 = self.weights.iter().copied().map(square).sum();
+        ((ONE * ONE - left) / (MOST / i32::from(MOST_BLUR))) as u8
+    }
+}
+
 /// The start of a run that is cut by the rim or reaches beyond it.
 const OUTSIDE: usize = usize::MAX;
 
@@ -58,6 +71,8 @@ pub struct Carrier {
     /// The middle of each run, and its end.
     runs: Vec<[Spot; 2]>,
     bands: Vec<Band>,
+    /// One for each run, of `ROWS` rows each.
+    blur: Vec<u8>,
 }
 
 /// What a task remembers of the rows it moves.
@@ -87,28 +102,39 @@ impl Carrier {
         );
         let bands = height.div_ceil(BAND);
         self.bands.resize_with(bands, Band::default);
+        self.blur.resize(height.div_ceil(ROWS) * self.runs.len(), 0);
         let limit = (LIMIT * ONE as f32) as i32;
         let pixels = carried.pixels.par_chunks_mut(BAND * 3 * width);
         let valid = carried.valid.par_chunks_mut(BAND * width);
+        let blur = self.blur.par_chunks_mut(BAND / ROWS * self.runs.len());
         let runs = &self.runs;
         let bands = self.bands.par_iter_mut().enumerate();
         bands
-            .zip(pixels.zip(valid))
-            .for_each(|((i, band), (pixels, valid))| {
+            .zip(pixels.zip(valid).zip(blur))
+            .for_each(|((i, band), ((pixels, valid), blur))| {
                 for line in [&mut band.across, &mut band.down, &mut band.error] {
                     line.resize(cells.width, 0);
                 }
                 let pixels = pixels.chunks_mut(ROWS * 3 * width);
                 let valid = valid.chunks_mut(ROWS * width);
-                for (y, rows) in (i * BAND..).step_by(ROWS).zip(pixels.zip(valid)) {
+                let rows = pixels.zip(valid).zip(blur.chunks_mut(runs.len()));
+                for (y, (rows, blur)) in (i * BAND..).step_by(ROWS).zip(rows) {
                     let place = Spot::new(y + ROWS / 2, cells.side, cells.height);
                     let side = cells.side as f32;
                     mix(&motion.across, place, side, &mut band.across);
                     mix(&motion.down, place, side, &mut band.down);
                     mix(&motion.error, place, 1.0, &mut band.error);
                     band.carry(painting, runs, y, limit, rows);
+                    let steps = blur.iter_mut().zip(&band.moves);
+                    steps.for_each(|(blur, step)| *blur = step.blur());
                 }
             });
+    }
+
+    /// How much of its detail the picture carried last has lost in row `y`, for each run of [`RUN`] pixels:
+    /// from 0, where it moved by whole pixels, to [`MOST_BLUR`], where every pixel is the mean of four.
+    pub fn blur(&self, y: usize) -> &[u8] {
+        &self.blur[y / ROWS * self.runs.len()..][..self.runs.len()]
     }
 }
 

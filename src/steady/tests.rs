@@ -10,9 +10,9 @@ fn frame(mut pixel: impl FnMut(usize, usize) -> u8) -> Frame {
     frame
 }
 
-fn scene(shift: usize) -> Frame {
+fn scene(shift: f32) -> Frame {
     frame(|x, y| {
-        let (x, y) = ((x + shift) as f32, y as f32);
+        let (x, y) = (x as f32 + shift, y as f32);
         (128.0 + 60.0 * (x * 0.21).sin() + 50.0 * (y * 0.17 + x * 0.05).cos()) as u8
     })
 }
@@ -47,11 +47,11 @@ impl Film {
 #[test]
 fn the_first_frame_and_the_first_after_a_cut_see_no_last_painting() {
     let mut film = Film::new(1.0);
-    let first = scene(0);
+    let first = scene(0.0);
     assert!(!film.before(&first));
     assert_eq!(film.seen.held(), Some(&first));
     film.after(&mut frame(|_, _| 10));
-    assert!(film.before(&scene(1)));
+    assert!(film.before(&scene(1.0)));
     film.after(&mut frame(|_, _| 10));
     // At one place, which is not due, both scenes are alike but for noise.
     let same = film.seen.held().unwrap().pixels[3 * (30 * 96 + 40)];
@@ -79,9 +79,9 @@ fn the_first_frame_and_the_first_after_a_cut_see_no_last_painting() {
 fn more_of_the_last_painting_stays_in_a_steadier_film() {
     let stays = |amount: f32| {
         let mut film = Film::new(amount);
-        film.before(&scene(0));
+        film.before(&scene(0.0));
         film.after(&mut frame(|_, _| 100));
-        film.before(&scene(0));
+        film.before(&scene(0.0));
         let mut painting = frame(|_, _| 200);
         film.after(&mut painting);
         painting.pixels[96 * 32 * 3 + 48 * 3]
@@ -93,7 +93,7 @@ fn more_of_the_last_painting_stays_in_a_steadier_film() {
 #[test]
 fn a_film_of_no_steadiness_is_painted_as_it_is() {
     let mut film = Film::new(0.0);
-    for shift in 0..2 {
+    for shift in [0.0, 1.0] {
         assert!(!film.before(&scene(shift)));
         assert!(film.seen.held().is_none() && film.seen.follows().is_none());
     }
@@ -102,23 +102,27 @@ fn a_film_of_no_steadiness_is_painted_as_it_is() {
 #[test]
 fn a_forgotten_film_begins_anew() {
     let mut film = Film::new(0.5);
-    film.before(&scene(0));
+    film.before(&scene(0.0));
     film.after(&mut frame(|_, _| 10));
     film.watcher.reset();
-    assert!(!film.before(&scene(0)));
+    assert!(!film.before(&scene(0.0)));
 }
 
 #[test]
-fn edges_of_the_source_are_lent_and_its_noise_is_not() {
+fn what_moves_is_lent_the_edges_of_the_source_and_not_its_noise() {
     let mut state = 1u32;
-    let mut shown = |edge: u8, noise: u32| {
+    let mut shown = |edge: f32, noise: u32, speed: f32| {
         let mut film = Film::new(0.5);
         let mut painting = Frame::default();
-        for _ in 0..10 {
-            let source = frame(|x, _| {
+        for time in 0..10 {
+            let source = frame(|x, y| {
                 state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-                let noise = (((state >> 16) * noise) >> 16) as u8;
-                100 + noise + if x / 16 % 2 == 0 { edge } else { 0 }
+                let noise = ((state >> 16) * noise) >> 16;
+                // Checkers, so that both ways of the motion can be told.
+                let [x, y] = [x, y].map(|at| (at as f32 + speed * time as f32) / 16.0);
+                let bright = (x.floor() + y.floor()).rem_euclid(2.0);
+                let between = x.fract().min(1.0 - x.fract()) * 16.0;
+                (100.0 + noise as f32 + edge * bright * between.min(1.0)) as u8
             });
             film.before(&source);
             painting = frame(|_, _| 100);
@@ -127,29 +131,52 @@ fn edges_of_the_source_are_lent_and_its_noise_is_not() {
         let furthest = painting.pixels.iter().map(|value| value.abs_diff(100));
         furthest.max().unwrap()
     };
-    assert!(shown(60, 0) > 10, "{}", shown(60, 0));
-    assert!(shown(0, 30) < 3, "{}", shown(0, 30));
+    let [moving, still, noisy] = [
+        shown(60.0, 0, 0.5),
+        shown(60.0, 0, 0.0),
+        shown(0.0, 30, 0.0),
+    ];
+    assert!(
+        moving > 10 && still == 0 && noisy < 3,
+        "{moving}, {still}, {noisy}"
+    );
 }
 
 #[test]
-fn what_stands_still_is_not_sharpened_without_end() {
+fn what_stands_still_stays_as_it_is_painted() {
     for amount in [0.5, 1.0] {
         let mut film = Film::new(amount);
-        let scene = frame(|_, _| 90);
         let board = frame(|x, y| if (x + y) % 2 == 0 { 78 } else { 178 });
-        let [mut painting, mut before] = [board.clone(), board.clone()];
-        for _ in 0..100 {
-            film.before(&scene);
-            before.pixels.copy_from_slice(&painting.pixels);
-            painting.pixels.copy_from_slice(&board.pixels);
+        for _ in 0..30 {
+            film.before(&scene(0.0));
+            let mut painting = board.clone();
             film.after(&mut painting);
+            assert_eq!(painting, board, "steadiness {amount}");
         }
-        assert_eq!(painting, before, "steadiness {amount}");
-        let brightest = painting.pixels.iter().max().copied();
-        assert!(
-            brightest > Some(183) && brightest < Some(208),
-            "{brightest:?}"
-        );
+    }
+}
+
+#[test]
+fn what_drifts_is_not_sharpened_beyond_what_is_painted() {
+    for amount in [0.5, 1.0] {
+        for speed in [0.05, 0.15, 0.3, 0.5] {
+            let mut film = Film::new(amount);
+            let mut brightest = None;
+            for time in 0..60 {
+                let shift = time as f32 * speed;
+                film.before(&scene(shift));
+                let wave = |x: usize| ((x as f32 + shift) * std::f32::consts::FRAC_PI_2).sin();
+                let mut painting = frame(|x, _| (128.0 + 50.0 * wave(x)) as u8);
+                film.after(&mut painting);
+                // Away from the sides, where the scene comes in.
+                let row = &painting.pixels[96 * 32 * 3..][24 * 3..72 * 3];
+                brightest = row.iter().max().copied();
+            }
+            assert!(
+                brightest > Some(150) && brightest < Some(180),
+                "steadiness {amount}, {speed} pixels a frame: {brightest:?}"
+            );
+        }
     }
 }
 

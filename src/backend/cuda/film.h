@@ -7,7 +7,7 @@ struct Told {
     int follows; // whether there is a last painting for it
     int limit;   // of the errors of valid pixels, in 1/256
     int stays;   // part of the carried painting, in 1/256
-    int strokes[3], edges[3]; // gain (1/32), least and most (4ths) of the detail that is added
+    int strokes[2], edges[2]; // gain (1/32) and least (4ths) of the detail that is added
 };
 
 // Bytes of `Told` and what fills them up; the motion follows: across, down and error of each cell, f32.
@@ -17,6 +17,15 @@ constexpr int FILM_THREADS = 128;
 
 // Pixels of a row, and rows, that move as one.
 constexpr int RUN = 8, RUN_ROWS = 2;
+
+// The blur of what moved by half a pixel both ways.
+constexpr int MOST_BLUR = 64;
+
+// The byte that holds the blur of a pixel's run.
+__device__ __forceinline__ unsigned char *blur_of(char *arena, const Layer &layer, int x, int y) {
+    const int runs = (layer.frame_width + RUN - 1) / RUN;
+    return reinterpret_cast<unsigned char *>(arena + layer.blur) + (y / RUN_ROWS) * runs + x / RUN;
+}
 
 // Displacements end here, in 1/256 pixel.
 constexpr float FARTHEST = 8192.0f * 256.0f;
@@ -81,6 +90,12 @@ __device__ __forceinline__ void carry_painting(char *arena, const Layer &layer) 
 
     const int right = from_x & 255, low = from_y & 255, both = (right * low + 128) >> 8;
     const int weights[4] = {256 - right - low + both, right - both, low - both, both};
+    if (x == first_x && y == first_y) {
+        int left = 0;
+        for (const int weight : weights)
+            left += weight * weight;
+        *blur_of(arena, layer, x, y) = (256 * 256 - left) / (256 * 256 * 3 / 4 / MOST_BLUR);
+    }
     const unsigned char *painting = reinterpret_cast<const unsigned char *>(arena + layer.kept);
     unsigned char *carried = reinterpret_cast<unsigned char *>(arena + layer.carried) + place * 3;
     for (int channel = 0; channel < 3; ++channel) {
@@ -95,8 +110,9 @@ __device__ __forceinline__ void carry_painting(char *arena, const Layer &layer) 
     }
 }
 
-// A value with a part of the detail in the middle of 3x3 others.
-__device__ __forceinline__ int add_detail(int value, const int (&near)[9], const int (&part)[3]) {
+// A value with a part of the detail in the middle of 3x3 others, which were blurred so.
+__device__ __forceinline__ int add_detail(int value, const int (&near)[9], const int (&part)[2],
+                                          int blur) {
     int mean = 0; // times 16
     for (int i = 0; i < 9; ++i)
         mean += near[i] * (2 - (i / 3 != 1)) * (2 - (i % 3 != 1));
@@ -104,8 +120,9 @@ __device__ __forceinline__ int add_detail(int value, const int (&near)[9], const
     const auto bound = [](int value, int most) {
         return value < -most ? -most : value < most ? value : most;
     };
-    detail = bound(detail - bound(detail, part[1]), part[2]);
-    const int sum = value + ((detail * part[0] + 64) >> 7);
+    detail -= bound(detail, part[1]);
+    const int gain = (part[0] * blur + MOST_BLUR / 2) / MOST_BLUR;
+    const int sum = value + ((detail * gain + 64) >> 7);
     return sum < 0 ? 0 : sum < 255 ? sum : 255;
 }
 
@@ -123,6 +140,7 @@ __device__ __forceinline__ void keep_painting(char *arena, const Layer &layer) {
     const unsigned char *valid = bytes(layer.valid), *frame = bytes(layer.frame);
     const size_t place = static_cast<size_t>(y) * width + x;
     unsigned char *kept = reinterpret_cast<unsigned char *>(arena + layer.kept) + place * 3;
+    const int blur = *blur_of(arena, layer, x, y);
     size_t near[9];
     for (int i = 0; i < 9; ++i)
         near[i] = static_cast<size_t>(clamp(y + i / 3 - 1, height)) * width +
@@ -138,8 +156,8 @@ __device__ __forceinline__ void keep_painting(char *arena, const Layer &layer) {
                 mixed[i] = valid[near[i]] ? sum >> 8 : fresh;
                 source[i] = frame[at];
             }
-            value = add_detail(mixed[4], mixed, told.strokes);
-            value = add_detail(value, source, told.edges);
+            value = add_detail(mixed[4], mixed, told.strokes, blur);
+            value = add_detail(value, source, told.edges, blur);
         }
         kept[channel] = static_cast<unsigned char>(value);
     }

@@ -1,7 +1,7 @@
 //! The steadying of a film on the GPU: its two launches, and what they are told of a frame.
 
 use super::program::{Arguments, Launch};
-use crate::flow::{Cells, LIMIT, Motion};
+use crate::flow::{Cells, LIMIT, Motion, ROWS, RUN};
 use crate::steady::Keeps;
 
 /// Bytes of what the kernels are told before the motion, as in `film.h`.
@@ -14,6 +14,11 @@ const THREADS: usize = 128;
 pub(super) fn told(width: usize, height: usize) -> usize {
     let cells = Cells::of(width, height);
     TOLD + 3 * 4 * cells.width * cells.height
+}
+
+/// Bytes for the blur of the carried painting: one for each run.
+pub(super) fn runs(width: usize, height: usize) -> usize {
+    width.div_ceil(RUN) * height.div_ceil(ROWS)
 }
 
 /// What to run before and after the layers: carrying the last painting, and keeping some of it.
@@ -50,7 +55,7 @@ pub fn tell(follows: Option<(&Motion, Keeps)>, told: &mut Vec<u8>) {
     let limit = (LIMIT * 256.0) as i32;
     let numbers = [i32::from(motion.is_some()), limit, i32::from(stays)].into_iter();
     let parts = [strokes, edges].into_iter();
-    let parts = parts.flat_map(|part| [part.gain, part.least, part.most].map(i32::from));
+    let parts = parts.flat_map(|part| [part.gain, part.least].map(i32::from));
     told.clear();
     told.extend(numbers.chain(parts).flat_map(i32::to_ne_bytes));
     told.resize(TOLD, 0);

@@ -22,6 +22,7 @@ struct Layer {
     unsigned long long center;   // the colour that the first layer takes for 0, RGB bytes
     unsigned long long carried;  // RGB bytes of the carried painting
     unsigned long long valid;    // a byte for each of its pixels
+    unsigned long long blur;     // a byte for each of its runs: what carrying took of their detail
     unsigned long long painted;  // RGB bytes of the painting
     unsigned long long told;     // of a film: what `Told` has, and the motion
     unsigned long long kept;     // of a film: RGB bytes of the steadied painting

@@ -25,6 +25,7 @@ pub struct Arguments {
     pub center: u64,
     pub carried: u64,
     pub valid: u64,
+    pub blur: u64,
     pub painted: u64,
     pub told: u64,
     pub kept: u64,
@@ -149,6 +150,7 @@ impl Program {
         let painted = take(bytes).with_context(too_large)?;
         let carried = take(bytes).with_context(too_large)?;
         let valid = take(pixels).with_context(too_large)?;
+        let blur = take(film::runs(width, height)).with_context(too_large)?;
         let kept = take(bytes).with_context(too_large)?;
         let told = take(film::told(width, height)).with_context(too_large)?;
         let mut scales = Vec::new();
@@ -202,6 +204,7 @@ impl Program {
             frame: frame.start as u64,
             carried: carried.start as u64,
             valid: valid.start as u64,
+            blur: blur.start as u64,
             painted: painted.start as u64,
             told: told.start as u64,
             kept: kept.start as u64,
