@@ -7,14 +7,12 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 
+use super::arena::{LINE, Place, Wanted, place};
 use super::film;
 use super::kind::{Kind, LAST_PIXEL, NORM_THREADS};
 use super::weights::{OCTET, Packed, Weights};
 use crate::frame::Frame;
 use crate::network::Network;
-
-/// Places are multiples of this, in bytes: a line of the GPU's caches.
-const LINE: usize = 128;
 
 /// What a kernel is told: `Layer` in `kernels.cu`, which documents it.
 #[repr(C)]
@@ -104,28 +102,6 @@ pub struct Program {
     pub carry: Launch,
     /// And after them.
     pub keep: Launch,
-}
-
-/// A layer's place in the program.
-struct Place {
-    /// Its output before the norm.
-    output: usize,
-    /// Scale and shift of its norm.
-    scales: usize,
-    /// Its normed output with what is added to it, where a later layer wants it.
-    kept: usize,
-    width: usize,
-    height: usize,
-}
-
-/// Memory that later layers use again: largest first, each at the lowest place where it overlaps
-/// none that is in use at the same time.
-struct Wanted {
-    layer: usize,
-    kept: bool,
-    length: usize,
-    born: usize,
-    dies: usize,
 }
 
 impl Program {
@@ -370,34 +346,4 @@ pub fn center(frame: &Frame) -> [u8; 3] {
 fn blocks(kind: Kind, width: usize, height: usize) -> [usize; 2] {
     let (rows, columns) = kind.block();
     [width.div_ceil(columns), height.div_ceil(rows)]
-}
-
-/// Places what is wanted from `start` on; returns the end.
-fn place(start: usize, mut wanted: Vec<Wanted>, places: &mut [Place]) -> usize {
-    wanted.sort_by_key(|wanted| std::cmp::Reverse(wanted.length));
-    let mut placed: Vec<(usize, usize, Wanted)> = Vec::new(); // from, to
-    for wanted in wanted {
-        let mut rivals: Vec<_> = placed
-            .iter()
-            .filter(|(.., rival)| rival.born <= wanted.dies && wanted.born <= rival.dies)
-            .map(|(from, to, _)| (*from, *to))
-            .collect();
-        rivals.sort_unstable();
-        let mut at = start;
-        for (from, to) in rivals {
-            if at + wanted.length <= from {
-                break;
-            }
-            at = at.max(to);
-        }
-        let place = &mut places[wanted.layer];
-        *(if wanted.kept {
-            &mut place.kept
-        } else {
-            &mut place.output
-        }) = at;
-        let end = (at + wanted.length).next_multiple_of(LINE);
-        placed.push((at, end, wanted));
-    }
-    placed.iter().map(|placed| placed.1).max().unwrap_or(start)
 }
