@@ -115,6 +115,25 @@ pub fn noise(frame: &Frame) -> f32 {
     third.unwrap_or(0) as f32 / 16.0 / CALMEST_THIRD * DEVIATIONS
 }
 
+/// The mean absolute Laplacian of `frame`, of 255, without its rim; 0 where it is all rim.
+pub fn sharpness(frame: &Frame) -> f64 {
+    let line = 3 * frame.width;
+    let rows = (1..frame.height.saturating_sub(1)).into_par_iter();
+    let sum: u64 = rows
+        .map(|y| {
+            let [above, row, below] = [y - 1, y, y + 1].map(|y| &frame.pixels[y * line..][..line]);
+            let inner = 3..line.saturating_sub(3);
+            let near = |i: usize| [above[i], below[i], row[i - 3], row[i + 3]].map(i32::from);
+            let laplacian = |i: usize| near(i).iter().sum::<i32>() - 4 * i32::from(row[i]);
+            inner
+                .map(|i| u64::from(laplacian(i).unsigned_abs()))
+                .sum::<u64>()
+        })
+        .sum();
+    let inner = 3 * frame.width.saturating_sub(2) * frame.height.saturating_sub(2);
+    sum as f64 / inner.max(1) as f64
+}
+
 /// How often each absolute detail of green values, in 16ths, is in every [`ROWS_BETWEEN`]th of the rows `y`,
 /// which are neither the first nor the last.
 fn count_details(frame: &Frame, y: Range<usize>) -> [u32; 4081] {

@@ -6,6 +6,7 @@ use repaint::backend::candle::Candle;
 use repaint::backend::check::{difference, random_frame};
 use repaint::backend::cpu::Cpu;
 use repaint::backend::{Backend, Device};
+use repaint::detail::sharpness;
 use repaint::frame::{Carried, Frame};
 use repaint::kernels::Level;
 use repaint::media::picture;
@@ -305,18 +306,6 @@ fn levels_that_the_cpu_lacks_are_refused() {
 fn a_film_that_stands_still_is_as_sharp_as_its_first_painting() {
     let lake = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/lake.jpg");
     let lake = resized(&picture::read(&lake).unwrap(), 400, 300).unwrap();
-    // The mean absolute Laplacian.
-    let sharpness = |frame: &Frame| {
-        let line = 3 * frame.width;
-        let at = |i: usize| i32::from(frame.pixels[i]);
-        let inner =
-            (line..frame.pixels.len() - line).filter(|i| (3..line - 3).contains(&(i % line)));
-        let laplacian = |i: usize| at(i - line) + at(i + line) + at(i - 3) + at(i + 3) - 4 * at(i);
-        let (sum, count) = inner.fold((0, 0), |(sum, count), i| {
-            (sum + laplacian(i).unsigned_abs(), count + 1)
-        });
-        f64::from(sum) / f64::from(count)
-    };
     for name in ["the_scream", "great_wave"] {
         let mut engine = Cpu::new(Some(2), None).unwrap();
         engine.load(&Model::find(name).unwrap()).unwrap();

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use common::data;
-use repaint::model::Precision;
+use repaint::model::{Model, Precision};
 use small_model::small_model;
 use studio::studio;
 
@@ -86,6 +86,38 @@ fn without_photos_a_style_is_measured_on_the_samples() -> Result<()> {
     );
     assert!(errors.contains("--photos names others"), "{errors}");
     assert_eq!(without.stdout, named.stdout);
+    Ok(())
+}
+
+#[cfg(feature = "video")]
+#[test]
+fn a_clip_is_measured_as_it_is_painted() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(0)?;
+    let model = Model::find("the_scream")?;
+    model.write(&studio.path().join("small.safetensors"), Precision::F32)?;
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+    let own = ["--style", "painting.png", "--style-size", "48", "--json"];
+    let json = eval(
+        studio.path(),
+        &vgg19,
+        &[&own[..], &["--clip", clip]].concat(),
+    )?;
+    assert!(
+        json.status.success(),
+        "{}",
+        String::from_utf8_lossy(&json.stderr)
+    );
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout)?;
+    let figure = |name: &str| json["film"][name].as_f64().context("no figure");
+    let (steady, alone) = (figure("flicker")?, figure("flicker_alone")?);
+    assert!(0.002 < steady && steady < 0.8 * alone, "{steady}, {alone}");
+    let sharpness = figure("sharpness")?;
+    assert!((0.7..1.3).contains(&sharpness), "{sharpness}");
+    let frames = [&json["film"]["frames"], &json["clip"]["frames"]].map(|n| n.as_u64());
+    assert!(frames[0] > frames[1] && frames[1] > Some(10), "{frames:?}");
     Ok(())
 }
 

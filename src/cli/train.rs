@@ -113,7 +113,7 @@ pub struct EvalArgs {
     /// Shorter side of the painting in pixels; the one that the model was trained with when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
     pub style_size: Option<u32>,
-    /// Video file on whose frames flicker is measured too
+    /// Video file on whose frames flicker is measured too, as photos and as `repaint video` paints them
     #[arg(long, value_name = "FILE")]
     pub clip: Option<PathBuf>,
     /// Print the figures as JSON
