@@ -147,6 +147,7 @@ fn paint_film(model: &Model, frames: &[Frame], stop: &AtomicBool) -> Result<Opti
     if frames.is_empty() {
         return Ok(None);
     }
+    remark!("painting {} frames of the clip as a film", frames.len());
     let (mut steady, mut alone) = (Painting::new(model, USUAL)?, Painting::new(model, 0.0)?);
     let (mut tracker, mut motion) = (Tracker::default(), Motion::default());
     for frame in frames {
