@@ -177,7 +177,7 @@ pub enum LevelArg {
 /// `repaint image`.
 #[derive(Args, Debug)]
 pub struct ImageArgs {
-    /// Pictures to paint (png, jpeg, webp, tiff, bmp, gif, and what FFmpeg reads: avif, jxl, tga and others)
+    /// Pictures to paint (png, jpeg, webp, tiff, bmp, gif, heic, and what FFmpeg reads: avif, jxl, tga and others)
     #[arg(required = true, value_name = "IN")]
     pub inputs: Vec<PathBuf>,
     /// Picture to write (png, jpeg); a folder when there are several inputs

@@ -12,6 +12,7 @@ pub mod encode;
 mod ffmpeg;
 #[cfg(feature = "webcam")]
 mod full_screen;
+mod heic;
 #[cfg(all(feature = "video", feature = "webcam"))]
 pub mod microphone;
 pub mod picture;

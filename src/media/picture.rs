@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Cursor, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +17,7 @@ use image::{
 
 #[cfg(feature = "video")]
 use super::decode::still::Still;
-use super::profile;
+use super::{heic, profile};
 use crate::frame::Frame;
 use crate::output::{Existing, Output};
 
@@ -73,7 +73,8 @@ pub fn ensure_holds(path: &Path, width: usize, height: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the `image` crate reads here. FFmpeg, where it is built in, reads what it knows besides.
+/// What the `image` crate reads here. HEIC has a library of its own, and FFmpeg, where it is built in, reads
+/// what it knows besides.
 const FORMATS: [ImageFormat; 6] = [
     ImageFormat::Png,
     ImageFormat::Jpeg,
@@ -83,8 +84,8 @@ const FORMATS: [ImageFormat; 6] = [
     ImageFormat::Gif,
 ];
 
-/// Reads a png, jpeg, webp, tiff, bmp or gif file (the first of its pictures), recognised by its content, turned as
-/// its EXIF orientation says, or one of another format that FFmpeg knows.
+/// Reads a png, jpeg, webp, tiff, bmp, gif (the first of its pictures) or heic file, recognised by its content,
+/// turned as its orientation says, or one of another format that FFmpeg knows.
 /// Fails for other files, films, broken ones and ones too large to hold (32768 pixels a side, 1 GiB).
 pub fn read(path: &Path) -> Result<Frame> {
     let name = path.display();
@@ -104,6 +105,17 @@ pub fn read(path: &Path) -> Result<Frame> {
             jpeg_ends(&bytes),
             "picture `{name}` is cut off: get the whole file"
         );
+    }
+    if let Some(bytes) = heic_file(path).with_context(broken)? {
+        let (width, height) = heic::size(&bytes).with_context(broken)?;
+        ensure_size((width, height), 4 * (width * height) as u64, &name)?;
+        let heic = heic::read(&bytes).with_context(broken)?;
+        return Ok(Frame {
+            width: heic.width,
+            height: heic.height,
+            pixels: over_white(&heic.rgba),
+            ..Frame::default()
+        });
     }
     #[cfg(feature = "video")]
     if !is_known(&reader)
@@ -157,6 +169,18 @@ fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, name: &dyn Display) -> 
     })
 }
 
+/// The bytes of a HEIC file; `None` for another.
+fn heic_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    Read::take(&mut file, heic::HEAD).read_to_end(&mut bytes)?;
+    if !heic::is_heic(&bytes) {
+        return Ok(None);
+    }
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
 fn is_known<R: BufRead + Seek>(reader: &ImageReader<R>) -> bool {
     reader
         .format()
@@ -180,6 +204,9 @@ fn ensure_size((width, height): (usize, usize), bytes: u64, name: &dyn Display) 
 /// Width and height of a picture file, before it is turned upright. Fails for what is none.
 pub fn size(path: &Path) -> Result<(usize, usize)> {
     let what = || format!("could not read picture `{}`", path.display());
+    if let Some(bytes) = heic_file(path).with_context(what)? {
+        return heic::size(&bytes).with_context(what);
+    }
     let reader = ImageReader::open(path).with_context(what)?;
     let reader = reader.with_guessed_format().with_context(what)?;
     #[cfg(feature = "video")]
@@ -242,154 +269,4 @@ fn over_white(rgba: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use image::{ImageBuffer, Luma, Rgba};
-
-    use super::*;
-
-    #[test]
-    fn a_png_comes_back_as_it_was_written() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.png");
-        let mut frame = Frame::new(5, 3);
-        for (i, value) in frame.pixels.iter_mut().enumerate() {
-            *value = (i * 5) as u8;
-        }
-        write(&path, &frame, Existing::Keep)?;
-        assert_eq!(read(&path)?, frame);
-        let error = write(&path, &frame, Existing::Keep).unwrap_err();
-        assert!(error.to_string().contains("--overwrite"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn a_profile_is_applied_and_a_broken_one_is_not() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.png");
-        let p3 = profile::tests::display_p3();
-        for (profile, expected) in [(&p3[..], [215, 93, 31]), (&p3[..90], [200, 100, 50])] {
-            let mut encoder = PngEncoder::new(File::create(&path)?);
-            encoder.set_icc_profile(profile.to_vec())?;
-            encoder.write_image(&[200, 100, 50], 1, 1, ExtendedColorType::Rgb8)?;
-            let found = read(&path)?.pixels;
-            let near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 2);
-            assert!(near, "{found:?}, expected {expected:?}");
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn content_not_ending_decides_what_a_picture_is() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let (png, odd) = (folder.path().join("a.png"), folder.path().join("a.webp"));
-        write(&png, &Frame::new(2, 2), Existing::Keep)?;
-        std::fs::rename(&png, &odd)?;
-        assert_eq!(read(&odd)?, Frame::new(2, 2));
-        std::fs::write(&png, "a text")?;
-        let error = read(&png).unwrap_err().to_string();
-        assert!(error.contains("not a picture that can be read"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn a_truncated_picture_is_an_error() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.png");
-        write(&path, &Frame::new(64, 64), Existing::Keep)?;
-        let bytes = std::fs::read(&path)?;
-        std::fs::write(&path, &bytes[..bytes.len() / 2])?;
-        assert!(read(&path).is_err());
-        let path = folder.path().join("a.jpg");
-        write(&path, &Frame::new(64, 64), Existing::Keep)?;
-        let bytes = std::fs::read(&path)?;
-        for length in [bytes.len() - 2, bytes.len() / 2, 40] {
-            std::fs::write(&path, &bytes[..length])?;
-            assert!(read(&path).is_err(), "{length} of {} bytes", bytes.len());
-        }
-        std::fs::write(&path, [&bytes, b"more".as_slice()].concat())?;
-        read(&path)?;
-        Ok(())
-    }
-
-    #[test]
-    fn transparent_pixels_show_white_and_16_bit_grey_is_read() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.png");
-        ImageBuffer::from_pixel(1, 1, Rgba([0u8, 100, 200, 0])).save(&path)?;
-        assert_eq!(read(&path)?.pixels, [255, 255, 255]);
-        ImageBuffer::from_pixel(1, 1, Luma([0x8080u16])).save(&path)?;
-        assert_eq!(read(&path)?.pixels, [128, 128, 128]);
-        Ok(())
-    }
-
-    #[test]
-    fn tiff_bmp_and_gif_are_read_too() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        for ending in ["tiff", "bmp", "gif"] {
-            let path = folder.path().join(format!("a.{ending}"));
-            ImageBuffer::from_pixel(3, 2, Rgba([200u8, 100, 50, 255])).save(&path)?;
-            let found = read(&path)?;
-            assert_eq!((found.width, found.height), (3, 2), "{ending}");
-            assert_eq!(found.pixels[..3], [200, 100, 50], "{ending}");
-        }
-        let path = folder.path().join("deep.tiff");
-        ImageBuffer::from_pixel(1, 1, image::Rgb([0x8080u16, 0, 0xffff])).save(&path)?;
-        assert_eq!(read(&path)?.pixels, [128, 0, 255]);
-        Ok(())
-    }
-
-    #[cfg(feature = "video")]
-    #[test]
-    fn what_ffmpeg_knows_is_read_too_but_no_films_and_no_parts() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.ppm");
-        let mut frame = Frame::new(48, 31);
-        for (i, value) in frame.pixels.iter_mut().enumerate() {
-            *value = (i * 7) as u8;
-        }
-        let ppm = [b"P6 48 31 255\n", &frame.pixels[..]].concat();
-        std::fs::write(&path, &ppm)?;
-        assert_eq!(read(&path)?, frame);
-        assert_eq!(size(&path)?, (48, 31));
-        std::fs::write(&path, &ppm[..ppm.len() / 2])?;
-        let error = format!("{:#}", read(&path).unwrap_err());
-        assert!(
-            error.contains("a.ppm`: the file is damaged or cut off"),
-            "{error}"
-        );
-        let film = Path::new("samples/clip.mp4");
-        let error = format!("{:#}", read(film).unwrap_err());
-        assert!(
-            error.contains("film: paint it with `repaint video`"),
-            "{error}"
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn exif_orientation_turns_the_picture_upright() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("a.jpg");
-        let mut frame = Frame::new(32, 16);
-        frame.pixels[..32 * 8 * 3].fill(255); // stored: upper half white
-        write(&path, &frame, Existing::Keep)?;
-        let jpeg = std::fs::read(&path)?;
-        // An EXIF segment with the single tag 0x0112 (orientation) = 6: turn by 90 degrees clockwise.
-        let mut exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
-        exif.extend(b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
-        std::fs::write(&path, [&jpeg[..2], &exif, &jpeg[2..]].concat())?;
-        let upright = read(&path)?;
-        assert_eq!((upright.width, upright.height), (16, 32));
-        let row = &upright.pixels[10 * 16 * 3..11 * 16 * 3];
-        assert!(row[0] < 10 && row[15 * 3] > 245, "the white half is right");
-        Ok(())
-    }
-
-    #[test]
-    fn an_unknown_ending_names_the_known_ones() {
-        let error = PictureFormat::of(Path::new("a.gif"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(".png") && error.contains("a.gif"), "{error}");
-    }
-}
+mod tests;

@@ -40,8 +40,8 @@ const CACHE_BYTES: usize = 1 << 30;
 const LONGEST: usize = 8;
 
 /// Endings of the files that are taken for photos.
-const ENDINGS: [&str; 9] = [
-    "avif", "bmp", "jpg", "jpeg", "jxl", "png", "tif", "tiff", "webp",
+const ENDINGS: [&str; 12] = [
+    "avif", "bmp", "heic", "heif", "hif", "jpg", "jpeg", "jxl", "png", "tif", "tiff", "webp",
 ];
 
 /// A photo to learn from or to measure on.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use ffmpeg_next::format::stream::Disposition;
 use ffmpeg_next::media::Type;
 
 use super::Decoder;
@@ -21,9 +22,10 @@ impl Still {
         let Ok(input) = open_input(path) else {
             return Ok(None);
         };
-        let kinds = input.streams().map(|stream| stream.parameters().medium());
-        // HEIC and large AVIF pictures lie in their files as tiles, each a stream of its own.
-        if kinds.filter(|&kind| kind == Type::Video).count() != 1 {
+        let streams = input.streams();
+        let videos = streams.filter(|stream| stream.parameters().medium() == Type::Video);
+        let videos: Vec<_> = videos.map(|stream| stream.disposition()).collect();
+        if !has_main(&videos) {
             return Ok(None);
         }
         Decoder::open(path, None).map(|decoder| Some(Self(decoder)))
@@ -47,5 +49,26 @@ impl Still {
             "it is a film: paint it with `repaint video`"
         );
         Ok(frame)
+    }
+}
+
+/// Whether one of the streams is the whole picture. FFmpeg 7.1 and later give what AVIF files hold besides, such as
+/// opacity, a stream each, and also each tile of a large picture, none of which is the default.
+fn has_main(streams: &[Disposition]) -> bool {
+    let defaults = streams
+        .iter()
+        .filter(|stream| stream.contains(Disposition::DEFAULT));
+    streams.len() == 1 || defaults.count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_told_from_what_lies_beside_it_and_from_tiles() {
+        let (main, other) = (Disposition::DEFAULT, Disposition::empty());
+        assert!(has_main(&[other]) && has_main(&[main, other]));
+        assert!(!has_main(&[]) && !has_main(&[other, other]) && !has_main(&[main, main]));
     }
 }
