@@ -2,6 +2,7 @@
 
 mod optimize;
 mod train;
+mod values;
 #[cfg(feature = "video")]
 mod video;
 #[cfg(feature = "webcam")]
@@ -18,6 +19,7 @@ use crate::kernels::Level;
 use crate::model::Precision;
 pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
 pub use train::{EvalArgs, TrainArgs, WidthArg};
+use values::{channels, fraction, size, times};
 #[cfg(feature = "video")]
 pub use video::VideoArgs;
 #[cfg(feature = "webcam")]
@@ -108,6 +110,10 @@ pub struct PaintArgs {
     /// How much of the painting shows: 0 is the source, 1 is all paint
     #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = fraction)]
     pub strength: f32,
+    /// How large strokes are: 2 makes them twice as large, and painting faster; when not given they grow
+    /// with pictures whose shorter side has more than 720 pixels
+    #[arg(long, value_name = "1..16", value_parser = times)]
+    pub strokes: Option<f32>,
     /// Keep the colours of the source; take only brush strokes and brightness from the painting
     #[arg(long)]
     pub keep_colors: bool,
@@ -354,36 +360,5 @@ impl From<PrecisionArg> for Precision {
             PrecisionArg::F16 => Self::F16,
             PrecisionArg::F32 => Self::F32,
         }
-    }
-}
-
-fn channels(text: &str) -> Result<[usize; 3], String> {
-    let wrong = || "expected three numbers from 1 to 1024, such as 8,16,32".to_string();
-    let numbers = text.split(',').map(|number| match number.trim().parse() {
-        Ok(number @ 1..=1024) => Ok(number),
-        _ => Err(wrong()),
-    });
-    let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-    numbers.try_into().map_err(|_| wrong())
-}
-
-/// At most 2^26 pixels: twice an 8K frame, for which a medium network takes up to 4 GiB.
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let side = |text: &str| match text.parse() {
-        Ok(side @ 1..=32768) => Some(side),
-        _ => None,
-    };
-    text.split_once('x')
-        .and_then(|(width, height)| Some((side(width)?, side(height)?)))
-        .filter(|(width, height)| width * height <= 1 << 26)
-        .ok_or_else(|| {
-            "expected a size such as 640x480, of at most 8192x8192 pixels in all".to_string()
-        })
-}
-
-fn fraction(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("expected a number from 0 to 1".to_string()),
     }
 }

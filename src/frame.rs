@@ -91,6 +91,18 @@ impl Carried {
     }
 }
 
+/// Weights of R, G, B in brightness (luma of ITU-R BT.601), in 1/256.
+const LUMA: [i32; 3] = [77, 150, 29];
+
+/// Brightness of an RGB pixel, in 1/256 of its values.
+#[inline(always)]
+pub fn luma(pixel: &[u8]) -> i32 {
+    let weighted = pixel.iter().zip(LUMA);
+    weighted
+        .map(|(&value, weight)| i32::from(value) * weight)
+        .sum()
+}
+
 /// Moves values of `new` towards those of `old` by `weight`, in 1/256, rounded to the nearest.
 #[inline(always)]
 pub fn mix(new: &mut [u8], old: &[u8], weight: u16) {

@@ -18,7 +18,8 @@
 //! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through
 //! `nvidia`. `paint` adds to a backend what users set, `mask` among it. `steady` watches a film and steadies its
 //! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
-//! its help, or an engine that can. Arrows never go up; `media` and `backend` do not know each other.
+//! its help, or an engine that can. `strokes` says at what size a picture is painted, and enlarges what is
+//! smaller than the picture. Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;
@@ -43,6 +44,7 @@ pub mod pickle;
 pub mod pipeline;
 pub mod scale;
 pub mod steady;
+pub mod strokes;
 pub mod tensors;
 pub mod text;
 pub mod train;

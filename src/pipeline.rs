@@ -68,7 +68,7 @@ impl Report {
 /// that names its stage.
 pub fn run<S, T, P, K>(
     source: &mut S,
-    watch: impl FnMut(&Frame, &mut T) + Send,
+    watch: impl FnMut(&Frame, &mut T) -> Result<()> + Send,
     paint: P,
     sink: &mut K,
     stop: &AtomicBool,
@@ -168,7 +168,7 @@ fn decode(
 }
 
 fn watch_frames<T: Default>(
-    mut watch: impl FnMut(&Frame, &mut T),
+    mut watch: impl FnMut(&Frame, &mut T) -> Result<()>,
     decoded: &Receiver<Frame>,
     watched: &Sender<(Frame, T)>,
     to_know: &Receiver<T>,
@@ -176,7 +176,9 @@ fn watch_frames<T: Default>(
     let mut stage = Stage::default();
     for frame in decoded {
         let mut seen = to_know.try_recv().unwrap_or_default();
-        stage.timed(|| watch(&frame, &mut seen));
+        stage
+            .timed(|| watch(&frame, &mut seen))
+            .with_context(|| format!("could not watch frame {}", frame.index))?;
         stage.frames += 1;
         if watched.send((frame, seen)).is_err() {
             break; // as in `decode`

@@ -12,12 +12,15 @@
 #[cfg(test)]
 mod tests;
 
+use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::detail::{self, Part};
 use crate::flow::{Carrier, Motion, Tracker};
 use crate::frame::{Carried, Frame, mix};
 use crate::noise_hold::NoiseHold;
+use crate::scale::Scaler;
+use crate::strokes::Strokes;
 
 /// Changes of a pixel that are held back at full steadiness, of 255.
 const TOLERANCE: f32 = 12.0;
@@ -88,6 +91,8 @@ impl Keeps {
 /// What is known of a frame of a film before it is painted. Keeps its memory from frame to frame.
 #[derive(Default)]
 pub struct Seen {
+    shrunk: bool,
+    small: Frame,
     steadied: bool,
     follows: bool,
     held: Frame,
@@ -96,8 +101,13 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What to paint for the frame: without the noise of the camera. `None` where the frame is painted
-    /// for itself, as it is.
+    /// The frame at the size at which it is painted, where that is smaller than its own.
+    pub fn small(&self) -> Option<&Frame> {
+        self.shrunk.then_some(&self.small)
+    }
+
+    /// What to paint for the frame: without the noise of the camera. `None` where the frame, or
+    /// the [small](Seen::small) one, is painted for itself, as it is.
     pub fn held(&self) -> Option<&Frame> {
         self.steadied.then_some(&self.held)
     }
@@ -113,6 +123,8 @@ impl Seen {
 #[derive(Default)]
 pub struct Watcher {
     amount: f32,
+    strokes: Strokes,
+    scaler: Scaler,
     hold: NoiseHold,
     tracker: Tracker,
 }
@@ -131,18 +143,31 @@ impl Watcher {
         self.amount = amount;
     }
 
+    /// Changes how large strokes are; as the network paints them by default.
+    pub fn set_strokes(&mut self, strokes: Strokes) {
+        self.strokes = strokes;
+    }
+
     /// Forgets the film: the next frame is the first of another.
     pub fn reset(&mut self) {
         self.tracker.reset();
         self.hold.reset();
     }
 
-    /// Fills `seen` with what is known of `frame`, which comes after the one looked at before.
-    pub fn look(&mut self, frame: &Frame, seen: &mut Seen) {
+    /// Fills `seen` with what is known of `frame`, which comes after the one looked at before. Fails when it has
+    /// fewer bytes than its size says.
+    pub fn look(&mut self, frame: &Frame, seen: &mut Seen) -> Result<()> {
+        let own = (frame.width, frame.height);
+        let size = self.strokes.size(own);
+        seen.shrunk = size != own;
+        if seen.shrunk {
+            self.scaler.run(frame, size, false, &mut seen.small)?;
+        }
+        let frame = if seen.shrunk { &seen.small } else { frame };
         (seen.steadied, seen.follows) = (self.amount > 0.0, false);
         if !seen.steadied {
             self.reset();
-            return;
+            return Ok(());
         }
         let tolerance = (self.amount * TOLERANCE).round() as u8;
         let (hold, tracker) = (&mut self.hold, &mut self.tracker);
@@ -159,6 +184,7 @@ impl Watcher {
         }
         seen.follows = follows;
         seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
+        Ok(())
     }
 }
 

@@ -63,7 +63,7 @@ fn a_card_paints_as_the_cpu_does() {
                 let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
                 let (mut steadier, mut unused) = (Steadier::default(), Steadier::default());
                 for frame in film((width, height), 4) {
-                    watcher.look(&frame, &mut seen);
+                    watcher.look(&frame, &mut seen).unwrap();
                     engine
                         .stylize_next(&seen, None, &mut unused, &mut found)
                         .unwrap();

@@ -219,7 +219,7 @@ fn a_film_is_steadied_bit_for_bit_as_on_the_cpu() {
         let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
         let (mut steadier, mut told) = (Steadier::default(), Vec::new());
         for frame in film(size, 4) {
-            watcher.look(&frame, &mut seen);
+            watcher.look(&frame, &mut seen).unwrap();
             let mut painting = picture(size.0, size.1, 20 + frame.index as usize);
             arena[program.painted.clone()].copy_from_slice(&painting.pixels);
             let held = &seen.held().unwrap().pixels;
@@ -271,7 +271,7 @@ fn a_film_is_painted_as_on_the_cpu() {
         let (mut watcher, mut seen) = (Watcher::new(0.5), Seen::default());
         let (mut steadier, mut told) = (Steadier::default(), Vec::new());
         for (index, frame) in frames.iter().enumerate() {
-            watcher.look(frame, &mut seen);
+            watcher.look(frame, &mut seen).unwrap();
             assert_eq!(seen.follows().is_some(), index > 0, "{name}");
             let held = seen.held().unwrap();
             arena[program.frame.clone()].copy_from_slice(&held.pixels);

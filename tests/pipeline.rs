@@ -56,8 +56,9 @@ impl FrameSink for Sink {
 }
 
 /// Knows the number of a frame.
-fn watch(frame: &Frame, seen: &mut u64) {
+fn watch(frame: &Frame, seen: &mut u64) -> Result<()> {
     *seen = frame.index;
+    Ok(())
 }
 
 fn invert(input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame) -> Result<()> {
@@ -145,7 +146,7 @@ fn a_frame_is_watched_while_the_one_before_is_painted() -> Result<()> {
     let pause = || std::thread::sleep(Duration::from_millis(10));
     let slow_watch = |frame: &Frame, seen: &mut u64| {
         pause();
-        watch(frame, seen);
+        watch(frame, seen)
     };
     let slow_paint = |input: &Frame, seen: &u64, next: Option<&u64>, output: &mut Frame| {
         pause();

@@ -61,11 +61,10 @@ pub fn ensure_paints_alike(engine: &mut dyn Backend, reference: &mut dyn Backend
         engine.load(&model)?;
         engine.stylize_after(Some(&last), &input, &mut still)?;
         let mut watcher = Watcher::new(steady::USUAL);
-        let seen = film.each_ref().map(|frame| {
-            let mut seen = Seen::default();
-            watcher.look(frame, &mut seen);
-            seen
-        });
+        let mut seen = [Seen::default(), Seen::default()];
+        for (frame, seen) in film.iter().zip(&mut seen) {
+            watcher.look(frame, seen)?;
+        }
         let mut steadier = Steadier::default();
         // The second is begun while the first is painted, as in files.
         engine.stylize_next(&seen[0], Some(&seen[1]), &mut steadier, &mut next)?;

@@ -87,7 +87,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     };
     let mut film = args.film.then(|| Film::new(width, height));
     let runs = WARM_UP + usize::from(args.runs);
-    let watch_times = film.as_mut().map(|film| film.watch(runs));
+    let watch_times = film.as_mut().map(|film| film.watch(runs)).transpose()?;
     let (mut times, mut layers, mut gpu_times) = (Vec::new(), Vec::new(), Vec::new());
     let ahead = film.is_some() && engine.paints_ahead();
     for run in 0..runs {
@@ -153,12 +153,12 @@ impl Film {
     }
 
     /// Watches `runs` frames, at least 3, and says how long each took but for the first two.
-    fn watch(&mut self, runs: usize) -> Vec<Duration> {
+    fn watch(&mut self, runs: usize) -> Result<Vec<Duration>> {
         let mut watcher = Watcher::new(steady::USUAL);
         let mut look = |run: usize| {
             let start = Instant::now();
-            watcher.look(&self.frames[run % 2], &mut self.seen[run % 2]);
-            start.elapsed()
+            watcher.look(&self.frames[run % 2], &mut self.seen[run % 2])?;
+            Ok(start.elapsed())
         };
         (0..runs).map(&mut look).skip(WARM_UP).collect()
     }

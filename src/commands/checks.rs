@@ -18,6 +18,7 @@ use crate::media::picture;
 use crate::model::{self, Model, Origin};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
+use crate::strokes::Strokes;
 
 /// What `--overwrite` asks for.
 pub(super) fn existing(overwrite: bool) -> Existing {
@@ -118,7 +119,13 @@ pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     backend.load(&model)?;
     let mut painter = Painter::new(backend, args.strength, args.keep_colors);
     painter.set_mask(mask);
+    painter.set_strokes(strokes(args));
     Ok(painter)
+}
+
+/// How large strokes are to be.
+pub(super) fn strokes(args: &PaintArgs) -> Strokes {
+    args.strokes.map_or(Strokes::Auto, Strokes::Times)
 }
 
 /// The mask that was asked for.

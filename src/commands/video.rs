@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::checks::{ensure_not_read, hwaccel};
+use super::checks::{ensure_not_read, hwaccel, strokes};
 use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
@@ -68,8 +68,11 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
     let mut progress = Progress::new(&info);
-    let painted = args.paint.strength > 0.0;
-    let mut watcher = Watcher::new(if painted { args.film.steady } else { 0.0 });
+    let mut watcher = Watcher::default();
+    if args.paint.strength > 0.0 {
+        watcher.set(args.film.steady);
+        watcher.set_strokes(strokes(&args.paint));
+    }
     let report = pipeline::run(
         &mut decoder,
         |frame, seen| watcher.look(frame, seen),

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::checks::{
     ensure_not_read, ensure_writable, hwaccel, is_same_place, open_backend, open_mask, set_threads,
+    strokes,
 };
 use super::{Interrupted, existing};
 use crate::cli::WebcamArgs;
@@ -85,6 +86,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let spare = open_backend(&args.paint)?;
     let mut painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
     painter.set_mask(mask);
+    painter.set_strokes(strokes(&args.paint));
     let reading = styles.read_all()?;
 
     let (width, height) = source.size();

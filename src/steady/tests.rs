@@ -35,7 +35,7 @@ impl Film {
 
     /// Whether there is a last painting for `frame`.
     fn before(&mut self, frame: &Frame) -> bool {
-        self.watcher.look(frame, &mut self.seen);
+        self.watcher.look(frame, &mut self.seen).unwrap();
         self.steadier.before(&self.seen).is_some()
     }
 

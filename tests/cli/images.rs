@@ -1,5 +1,7 @@
 //! Several pictures at once, and those among them that are none.
 
+use std::path::Path;
+
 use super::{playground, repaint};
 
 /// A pipe would be waited for without end.
@@ -71,6 +73,63 @@ fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
     assert!(single.status.success());
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("painted/7.png"), bytes("single.png"));
+}
+
+#[test]
+fn strokes_grow_and_the_size_stays() {
+    use repaint::frame::Frame;
+    use repaint::media::decode::Decoder;
+    use repaint::media::picture;
+    use repaint::output::Existing;
+    use repaint::scale::resized;
+
+    let folder = playground();
+    let path = |name: &str| folder.path().join(name);
+    let paint = |args: &[&str]| -> Frame {
+        let output = repaint(folder.path(), args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        picture::read(&path(args[3])).unwrap()
+    };
+    let lake = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/lake.jpg");
+    let own = paint(&["image", lake, "-o", "own.png"]);
+    let twice = paint(&["image", lake, "-o", "twice.png", "--strokes", "2"]);
+    assert_eq!((own.width, own.height), (twice.width, twice.height));
+    assert!(own != twice);
+
+    // Those of a picture that is large enough grow by themselves.
+    let poster = resized(&picture::read(Path::new(lake)).unwrap(), 2880, 2160).unwrap();
+    picture::write(&path("poster.png"), &poster, Existing::Keep).unwrap();
+    let strokes = |times: &str| {
+        paint(&[
+            "image",
+            "poster.png",
+            "-o",
+            "p.png",
+            "--overwrite",
+            "--strokes",
+            times,
+        ])
+    };
+    let [own, thrice] = ["1", "3"].map(strokes);
+    let auto = paint(&["image", "poster.png", "-o", "auto.png"]);
+    assert_eq!((auto.width, auto.height), (2880, 2160));
+    assert!(auto == thrice && auto != own);
+
+    let video = [
+        "video",
+        "clip.mp4",
+        "a.mp4",
+        "--size",
+        "128",
+        "--strokes",
+        "1.5",
+    ];
+    let output = repaint(folder.path(), &video);
+    assert!(output.status.success(), "{output:?}");
+    let film = Decoder::open(&path("a.mp4"), None).unwrap();
+    assert_eq!(film.info().width.min(film.info().height), 128);
+    let image = ["image", lake, "-o", "no.png", "--strokes", "0.5"];
+    super::assert_refused(folder.path(), &image, &["expected a number from 1 to 16"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub fn watched(frames: &[Frame]) -> Vec<Seen> {
     let mut watcher = Watcher::new(0.5);
     let look = |frame: &Frame| {
         let mut seen = Seen::default();
-        watcher.look(frame, &mut seen);
+        watcher.look(frame, &mut seen).unwrap();
         seen
     };
     frames.iter().map(look).collect()
