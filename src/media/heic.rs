@@ -1,6 +1,6 @@
 //! HEIC pictures, as phones take them: HEVC, mostly in tiles. The only place that knows the `heifer` crate.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use heifer::heifer_isobmff::HeifFile;
 
 /// Bytes of a file by which [`is_heic`] tells.
@@ -39,13 +39,18 @@ pub(super) fn size(file: &[u8]) -> Result<(usize, usize)> {
 /// The main picture of `file`, upright. Fails for a damaged one, and for one of high dynamic range (PQ, HLG).
 pub(super) fn read(file: &[u8]) -> Result<Heic> {
     let options = heifer::Options::default();
-    let has_profile = || heifer::read_metadata(file).is_ok_and(|data| data.icc_profile.is_some());
     let image = match heifer::decode_srgb_rgba8(file, &options) {
-        // Shown with a profile that is broken, or not of RGB, as without.
-        Err(_) if has_profile() => heifer::decode_rgba8(file, &options),
-        image => image,
+        Ok(image) => image,
+        Err(_) => {
+            let image = heifer::decode_rgba8(file, &options).map_err(unreadable)?;
+            // Shown with a profile that is broken, or not of RGB, as without.
+            ensure!(
+                heifer::read_metadata(file)?.icc_profile.is_some(),
+                "its colours are those of high dynamic range (PQ or HLG): convert it to png or jpeg"
+            );
+            image
+        }
     };
-    let image = image.map_err(unreadable)?;
     Ok(Heic {
         width: image.width as usize,
         height: image.height as usize,
@@ -126,6 +131,17 @@ pub(super) mod tests {
             let error = read(&file[..length]).err().context("read")?.to_string();
             assert!(error.contains("get the whole file"), "{error}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn high_dynamic_range_is_told() -> Result<()> {
+        let mut file = heic([200, 100, 50], false, None)?;
+        let nclx = file.windows(4).position(|bytes| bytes == b"nclx");
+        let transfer = nclx.context("colours")? + 6; // after the primaries
+        file[transfer..transfer + 2].copy_from_slice(&16u16.to_be_bytes()); // PQ
+        let error = read(&file).err().context("read")?.to_string();
+        assert!(error.contains("high dynamic range"), "{error}");
         Ok(())
     }
 
