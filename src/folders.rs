@@ -1,13 +1,14 @@
-//! The user's folders after the XDG base directory specification, version 0.8.
+//! The user's folders: those of the XDG base directory specification, version 0.8, and on Windows, where its variables
+//! are seldom set, the local ones of the user's profile.
 
 use std::path::PathBuf;
 
-/// What the user keeps: `$XDG_DATA_HOME/repaint`, else `~/.local/share/repaint`.
+/// What the user keeps: `$XDG_DATA_HOME/repaint`, else `~/.local/share/repaint`, on Windows `%LOCALAPPDATA%\repaint`.
 pub fn data() -> Option<PathBuf> {
     folder("XDG_DATA_HOME", ".local/share")
 }
 
-/// What can be fetched again: `$XDG_CACHE_HOME/repaint`, else `~/.cache/repaint`.
+/// What can be fetched again: `$XDG_CACHE_HOME/repaint`, else `~/.cache/repaint`, on Windows as [`data`].
 pub fn cache() -> Option<PathBuf> {
     folder("XDG_CACHE_HOME", ".cache")
 }
@@ -19,6 +20,9 @@ fn folder(variable: &str, below_home: &str) -> Option<PathBuf> {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home)))?;
+    let base = absolute(variable).or_else(|| match cfg!(windows) {
+        true => absolute("LOCALAPPDATA"),
+        false => Some(absolute("HOME")?.join(below_home)),
+    })?;
     Some(base.join("repaint"))
 }

@@ -185,7 +185,7 @@ fn write(model: &mut Model, place: &Path, precision: Precision, existing: Existi
 
 fn fetch_vgg19() -> Result<()> {
     let place: PathBuf = fetch::vgg19_path()
-        .context("no cache folder to download to: set HOME or XDG_CACHE_HOME")?;
+        .context("no cache folder to download to: let XDG_CACHE_HOME name one")?;
     let mirror = std::env::var(VGG19_URL).ok();
     let source = Source {
         url: mirror.as_deref().unwrap_or(VGG19.url),
