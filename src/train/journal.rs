@@ -3,7 +3,7 @@
 //! A training that returns to an earlier state, or goes on from a checkpoint, cuts what came after
 //! it: the log holds each step once.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,9 @@ use anyhow::{Context, Result};
 
 use super::Step;
 
-/// The log file and what is in it.
+/// The log file and what is in it. The file is open only while it is written: Windows replaces none that is open.
 pub struct Journal {
     place: PathBuf,
-    file: File,
     steps: Vec<Step>,
 }
 
@@ -31,7 +30,6 @@ impl Journal {
             .filter_map(|line| serde_json::from_str(line).ok());
         let mut journal = Self {
             place: place.to_path_buf(),
-            file: append(place)?,
             steps: rows.collect(),
         };
         journal.cut(steps)?;
@@ -40,9 +38,8 @@ impl Journal {
 
     /// Adds a step.
     pub fn add(&mut self, step: Step) -> Result<()> {
-        let line = line(&step)?;
-        let written = self.file.write_all(line.as_bytes());
-        written.with_context(|| format!("could not write log `{}`", self.place.display()))?;
+        append(&self.place, line(&step)?.as_bytes())
+            .with_context(|| format!("could not write log `{}`", self.place.display()))?;
         self.steps.push(step);
         Ok(())
     }
@@ -51,9 +48,7 @@ impl Journal {
     pub fn cut(&mut self, steps: u32) -> Result<()> {
         self.steps.retain(|step| step.steps <= steps);
         let lines = self.steps.iter().map(line).collect::<Result<String>>()?;
-        crate::output::write_whole(&self.place, lines.as_bytes())?;
-        self.file = append(&self.place)?;
-        Ok(())
+        crate::output::write_whole(&self.place, lines.as_bytes())
     }
 
     /// The steps so far.
@@ -67,9 +62,9 @@ impl Journal {
     }
 }
 
-fn append(place: &Path) -> Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(place);
-    file.with_context(|| format!("could not open log `{}`", place.display()))
+fn append(place: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(place)?;
+    file.write_all(bytes)
 }
 
 fn line(step: &Step) -> Result<String> {
@@ -96,7 +91,7 @@ mod tests {
         }
         journal.cut(4)?;
         journal.add(step(5, 2.0))?;
-        append(&place)?.write_all(b"{\"step\":6,\"con")?; // killed while writing
+        append(&place, b"{\"step\":6,\"con")?; // killed while writing
 
         let mut journal = Journal::open(&place, 3)?;
         assert_eq!(journal.seconds(), 4.5);
