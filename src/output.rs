@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use tempfile::TempPath;
+use tempfile::{PathPersistError, TempPath};
 
 /// What to do when a file of the output's name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +21,15 @@ pub enum Existing {
 /// The hidden files of this process.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Removes every file in the making, for a process that ends without dropping them.
-pub fn remove_unfinished() {
+/// Removes every file in the making, for a process that ends without dropping them. Returns those that stay: Windows
+/// removes none that is open.
+pub fn remove_unfinished() -> Vec<PathBuf> {
     let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
-    for path in unfinished.iter() {
-        // One that cannot be removed is no reason to leave the others, and nobody is left to tell.
-        let _ = std::fs::remove_file(path);
-    }
+    let stays = |path: &&PathBuf| match std::fs::remove_file(path) {
+        Ok(()) => false,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    };
+    unfinished.iter().filter(stays).cloned().collect()
 }
 
 /// How a disk is divided, in bytes.
@@ -81,7 +84,7 @@ impl Output {
             place.display()
         );
         ensure!(
-            !place.as_os_str().as_encoded_bytes().ends_with(b"/"),
+            !ends_with_separator(place),
             "`{}` is named like a folder: name a file",
             place.display()
         );
@@ -154,23 +157,30 @@ impl Output {
         write().with_context(|| format!("could not write `{}`", self.place.display()))
     }
 
-    /// Gives the file its name. Where another file took it in the meantime, this one gets the first
-    /// free of `name-1` to `name-99` and the error says so: it may be hours of work.
+    /// Gives the file its name. Where another file took it in the meantime, or holds it and cannot be replaced, this
+    /// one gets the first free of `name-1` to `name-99` and the error says so: it may be hours of work.
     pub fn finish(self) -> Result<()> {
         let Self {
             place,
-            temporary,
+            mut temporary,
             entry: _entry, // until it has its name
             existing,
         } = self;
-        let failed = || format!("could not write `{}`", place.display());
+        let mut why = "exists by now".to_string();
         if existing == Existing::Overwrite {
-            return temporary.persist(&place).with_context(failed);
+            match replace(temporary, &place) {
+                Ok(()) => return Ok(()),
+                Err(PathPersistError { error, path }) => {
+                    temporary = path;
+                    why = format!("could not be replaced ({error})");
+                }
+            }
         }
-        let kept = keep_beside(temporary, &place).with_context(failed)?;
+        let kept = keep_beside(temporary, &place)
+            .with_context(|| format!("could not write `{}`", place.display()))?;
         ensure!(
             kept == place,
-            "`{}` exists by now: the whole file is `{}`",
+            "`{}` {why}: the whole file is `{}`",
             place.display(),
             kept.display()
         );
@@ -188,6 +198,29 @@ impl Output {
         keep_beside(temporary, &place)
             .with_context(|| format!("could not write `{}`", place.display()))
     }
+}
+
+/// Whether `place` is written as folders are: `name/`, on Windows `name\` too.
+fn ends_with_separator(place: &Path) -> bool {
+    let last = place.as_os_str().as_encoded_bytes().last();
+    last.is_some_and(|&last| std::path::is_separator(last.into()))
+}
+
+/// Gives `temporary` the name of `place` and what is there up. Windows lets nobody replace a file that a program has
+/// open, such as a player, and virus scanners open new ones for a moment: they get a second.
+fn replace(mut temporary: TempPath, place: &Path) -> Result<(), PathPersistError> {
+    for _ in 0..10 {
+        match temporary.persist(place) {
+            Err(refused)
+                if cfg!(windows) && refused.error.kind() == ErrorKind::PermissionDenied =>
+            {
+                temporary = refused.path;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            done => return done,
+        }
+    }
+    temporary.persist(place)
 }
 
 /// Gives `temporary` the name of `place`, or the first free of the numbered ones beside it, else leaves it

@@ -77,6 +77,28 @@ fn a_file_whose_name_was_taken_in_the_meantime_gets_a_free_one_beside_it() {
     assert_eq!(names(folder.path()).len(), 6);
 }
 
+/// What a player holds open: other systems replace it.
+#[cfg(windows)]
+#[test]
+fn a_file_that_cannot_be_replaced_stays_and_the_new_one_is_kept_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("out.mp4");
+    fs::write(&place, "old").unwrap();
+    let output = Output::create(&place, Existing::Overwrite).unwrap();
+    output.fill(b"new").unwrap();
+    let player = fs::File::open(&place).unwrap();
+    let told = format!("{:#}", output.finish().unwrap_err());
+    let beside = folder.path().join("out-1.mp4");
+    let kept = format!("the whole file is `{}`", beside.display());
+    assert!(told.contains("could not be replaced"), "{told}");
+    assert!(told.ends_with(&kept), "{told}");
+    assert_eq!(fs::read(&place).unwrap(), b"old");
+    assert_eq!(fs::read(&beside).unwrap(), b"new");
+    drop(player);
+    write_whole(&place, b"newer").unwrap();
+    assert_eq!(fs::read(&place).unwrap(), b"newer");
+}
+
 #[test]
 fn places_that_hold_no_file_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,14 +109,19 @@ fn places_that_hold_no_file_are_refused() {
         told.starts_with("no folder `") && told.ends_with("make it first"),
         "{told}"
     );
-    let told = refusal(Path::new("/dev/null"), Existing::Overwrite);
-    assert_eq!(told, "`/dev/null` is a device: name a file");
-    assert!(Path::new("/dev/null").exists());
-    let told = refusal(&folder.path().join("out.png/"), Existing::Keep);
-    assert!(
-        told.ends_with("is named like a folder: name a file"),
-        "{told}"
-    );
+    if cfg!(unix) {
+        let told = refusal(Path::new("/dev/null"), Existing::Overwrite);
+        assert_eq!(told, "`/dev/null` is a device: name a file");
+        assert!(Path::new("/dev/null").exists());
+    }
+    for separator in ["/", std::path::MAIN_SEPARATOR_STR] {
+        let told = refusal(
+            &folder.path().join(format!("out.png{separator}")),
+            Existing::Keep,
+        );
+        let expected = "is named like a folder: name a file";
+        assert!(told.ends_with(expected), "{told}");
+    }
 }
 
 #[cfg(unix)]

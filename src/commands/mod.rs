@@ -65,7 +65,9 @@ pub fn run(command: &Command) -> Result<()> {
     signals::listen(move |ctrl_c| {
         let stopping = STOP.swap(true, Ordering::SeqCst);
         if stopping && ctrl_c || !keeps_something {
-            output::remove_unfinished();
+            for path in output::remove_unfinished() {
+                remark!("could not remove `{}`: delete it", path.display());
+            }
             std::process::exit(130);
         }
         if !stopping {
