@@ -1,31 +1,43 @@
 //! Full screen for a window of minifb, which has no call for it: on X11 by asking the window
-//! manager, or where there is none by filling the screen. Elsewhere the desktop's own key does it.
-
-use std::ffi::c_ulong;
+//! manager, or where there is none by filling the screen; on Windows by a window without a frame.
+//! Elsewhere the desktop's own key does it.
 
 use anyhow::{Result, bail};
+use raw_window_handle::HasWindowHandle;
+#[cfg(any(target_os = "linux", windows))]
+use raw_window_handle::RawWindowHandle;
+
+#[cfg(windows)]
+use win32 as system;
+#[cfg(target_os = "linux")]
+use x11 as system;
 
 /// Remembers how to come back.
 #[derive(Default)]
 pub(super) struct FullScreen {
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     full: bool,
-    #[cfg(target_os = "linux")]
-    before: Option<x11::Place>,
+    #[cfg(any(target_os = "linux", windows))]
+    before: Option<system::Place>,
 }
 
 impl FullScreen {
-    /// Makes the window, of which this is X11's number if it has one, fill the screen or go back to
-    /// where it was. Fails where there is no way to it.
-    pub fn toggle(&mut self, id: Option<c_ulong>) -> Result<()> {
-        #[cfg(target_os = "linux")]
-        if let Some(id) = id {
-            self.before = x11::set(id, !self.full, self.before)?;
-            self.full = !self.full;
-            return Ok(());
+    /// Makes `window` fill the screen or go back to where it was. Fails where there is no way to it.
+    pub fn toggle(&mut self, window: &impl HasWindowHandle) -> Result<()> {
+        match window.window_handle().map(|handle| handle.as_raw()) {
+            #[cfg(target_os = "linux")]
+            Ok(RawWindowHandle::Xlib(handle)) => self.set(handle.window),
+            #[cfg(windows)]
+            Ok(RawWindowHandle::Win32(handle)) => self.set(handle.hwnd.get() as _),
+            _ => bail!("full screen: use the key of your desktop for it"),
         }
-        let _ = id;
-        bail!("full screen: use the key of your desktop for it")
+    }
+
+    #[cfg(any(target_os = "linux", windows))]
+    fn set(&mut self, window: system::Id) -> Result<()> {
+        self.before = system::set(window, !self.full, self.before)?;
+        self.full = !self.full;
+        Ok(())
     }
 }
 
@@ -36,12 +48,15 @@ mod x11 {
     use anyhow::{Result, anyhow, ensure};
     use x11_dl::xlib::{self, Xlib};
 
+    /// X11's number of a window.
+    pub type Id = xlib::Window;
+
     /// The place of a window on the screen: x, y, width, height.
     pub type Place = (i32, i32, u32, u32);
 
     /// Fills the screen with the window, or puts it back to `before`. Returns where it was, if the
     /// program itself has to put it back.
-    pub fn set(window: xlib::Window, full: bool, before: Option<Place>) -> Result<Option<Place>> {
+    pub fn set(window: Id, full: bool, before: Option<Place>) -> Result<Option<Place>> {
         let x = Xlib::open().map_err(|error| anyhow!("could not load Xlib: {error}"))?;
         // SAFETY: Xlib was loaded by its own names and signatures. The display is checked, used by
         // this thread alone and closed once; the window is live, as its owner calls
@@ -142,5 +157,70 @@ mod x11 {
             );
         }
         (left, top, width, height)
+    }
+}
+
+#[cfg(windows)]
+mod win32 {
+    use std::mem::zeroed;
+    use std::ptr::null_mut;
+
+    use anyhow::{Result, ensure};
+    use windows_sys::Win32::Foundation::{HWND, RECT};
+    use windows_sys::Win32::Graphics::Gdi::{
+        GetMonitorInfoW, MONITOR_DEFAULTTONEAREST, MONITORINFO, MonitorFromWindow,
+    };
+    use windows_sys::Win32::UI::WindowsAndMessaging::{
+        GWL_STYLE, GetWindowLongPtrW, GetWindowPlacement, HWND_TOP, SWP_FRAMECHANGED, SWP_NOMOVE,
+        SWP_NOSIZE, SWP_NOZORDER, SetWindowLongPtrW, SetWindowPlacement, SetWindowPos,
+        WINDOWPLACEMENT, WS_OVERLAPPEDWINDOW,
+    };
+
+    /// Windows' number of a window.
+    pub type Id = HWND;
+
+    /// What a window was before: its style and its place, maximised or not.
+    pub type Place = (isize, WINDOWPLACEMENT);
+
+    /// Takes the frame off the window and fills the screen that most of it is on, or puts it back to `before`.
+    /// Returns what it was.
+    pub fn set(window: Id, full: bool, before: Option<Place>) -> Result<Option<Place>> {
+        const FRAMED: isize = WS_OVERLAPPEDWINDOW as isize;
+        // SAFETY: the window is live, as its owner calls `toggle`, and belongs to this thread. Both structures are
+        // plain numbers, for which zeros stand; they state their sizes and live through the calls.
+        unsafe {
+            if let Some((style, placement)) = before.filter(|_| !full) {
+                SetWindowLongPtrW(window, GWL_STYLE, style);
+                SetWindowPlacement(window, &placement);
+                let how = SWP_FRAMECHANGED | SWP_NOMOVE | SWP_NOSIZE | SWP_NOZORDER;
+                SetWindowPos(window, null_mut(), 0, 0, 0, 0, how); // has the frame drawn
+                return Ok(None);
+            }
+            let style = GetWindowLongPtrW(window, GWL_STYLE);
+            let mut placement = WINDOWPLACEMENT {
+                length: size_of::<WINDOWPLACEMENT>() as u32,
+                ..zeroed()
+            };
+            let mut monitor = MONITORINFO {
+                cbSize: size_of::<MONITORINFO>() as u32,
+                ..zeroed()
+            };
+            let nearest = MonitorFromWindow(window, MONITOR_DEFAULTTONEAREST);
+            ensure!(
+                GetWindowPlacement(window, &mut placement) != 0
+                    && GetMonitorInfoW(nearest, &mut monitor) != 0,
+                "full screen: Windows does not tell how large the screen is"
+            );
+            SetWindowLongPtrW(window, GWL_STYLE, style & !FRAMED);
+            let RECT {
+                left,
+                top,
+                right,
+                bottom,
+            } = monitor.rcMonitor;
+            let (width, height) = (right - left, bottom - top);
+            SetWindowPos(window, HWND_TOP, left, top, width, height, SWP_FRAMECHANGED);
+            Ok(Some((style, placement)))
+        }
     }
 }

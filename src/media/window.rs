@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::ffi::c_ulong;
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
@@ -151,24 +150,8 @@ impl Window {
 
     /// Fills the screen, or goes back to the window. Fails where the system gives no way to it.
     pub fn toggle_full_screen(&mut self) -> Result<()> {
-        self.full_screen.toggle(x11_number(&self.window))
+        self.full_screen.toggle(&self.window)
     }
-}
-
-/// X11's number of the window, if it is one of X11's.
-#[cfg(target_os = "linux")]
-fn x11_number(window: &minifb::Window) -> Option<c_ulong> {
-    use raw_window_handle::{HasWindowHandle, RawWindowHandle};
-
-    match window.window_handle().ok()?.as_raw() {
-        RawWindowHandle::Xlib(handle) => Some(handle.window),
-        _ => None,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn x11_number(_window: &minifb::Window) -> Option<c_ulong> {
-    None
 }
 
 /// Keys on their way from minifb's callback, which misses no press however short.
