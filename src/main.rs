@@ -7,7 +7,7 @@ use repaint::cli::{Cli, mistake};
 use repaint::commands::{self, Interrupted};
 
 fn main() -> ExitCode {
-    let cli = match Cli::read(std::env::args_os()) {
+    let cli = match Cli::read(wild::args_os()) {
         Ok(cli) => cli,
         Err(error) => match mistake(&error) {
             Some(words) => {

@@ -45,6 +45,28 @@ fn a_reader_that_has_gone_ends_no_work() {
     assert!(folder.path().join("painted/picture.png").is_file());
 }
 
+/// What shells do elsewhere.
+#[cfg(windows)]
+#[test]
+fn wildcards_stand_for_the_files_that_fit() {
+    let folder = playground();
+    let (picture, other) = ["picture.png", "picture_2.png"]
+        .map(|name| folder.path().join(name))
+        .into();
+    std::fs::copy(picture, other).unwrap();
+    let args = ["image", "pict*.png", "-o", "painted"];
+    let output = repaint(folder.path(), &args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for name in ["picture.png", "picture_2.png"] {
+        assert!(folder.path().join("painted").join(name).is_file());
+    }
+    let output = repaint(folder.path(), &["image", "*.tga", "-o", "painted"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`*.tga`"), "{said}");
+}
+
 #[test]
 fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
     let folder = playground();
@@ -58,7 +80,9 @@ fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
         }
         let place = folder.path().join(&name);
         repaint::media::picture::write(&place, &frame, repaint::output::Existing::Keep).unwrap();
-        expected += &format!("painted/{name}: {}x{}\n", frame.width, frame.height);
+        let painted = Path::new("painted").join(&name);
+        let (painted, width, height) = (painted.display(), frame.width, frame.height);
+        expected += &format!("{painted}: {width}x{height}\n");
         names.push(name);
     }
     names.insert(4, "text.mp4".to_string());
