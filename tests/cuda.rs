@@ -1,5 +1,6 @@
 //! The CUDA engine's programs and kernels without a GPU: compiled as C++ and run thread by thread in
 //! an emulator, against the engine for CPUs.
+#![cfg(unix)] // the emulator is built by the system's C++ compiler
 
 mod common;
 #[path = "cuda/emulator.rs"]

@@ -345,10 +345,8 @@ fn the_command_fetches_from_the_mirror_into_the_cache() {
     fs::write(&place, "whatever lies there").unwrap();
     let output = run();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        String::from_utf8(output.stdout).unwrap().trim_end(),
-        place.to_str().unwrap()
-    );
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(Path::new(told.trim_end()), place);
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()

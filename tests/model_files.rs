@@ -248,12 +248,17 @@ fn damaged_model_files_never_panic() {
 fn things_that_are_no_files_are_refused() {
     let told = |path: &str| format!("{:#}", Model::read(Path::new(path)).unwrap_err());
     assert_eq!(
-        told("/dev"),
-        "could not open model `/dev`: it is a folder: name a file in it"
+        told("src"),
+        "could not open model `src`: it is a folder: name a file in it"
     );
+    #[cfg(unix)]
     assert_eq!(
         told("/dev/zero"),
         "could not open model `/dev/zero`: it is not a file of bytes"
     );
-    assert!(told("/no/such").starts_with("could not open model `/no/such`: No such file"));
+    let missing = std::fs::File::open("/no/such").unwrap_err();
+    assert_eq!(
+        told("/no/such"),
+        format!("could not open model `/no/such`: {missing}")
+    );
 }

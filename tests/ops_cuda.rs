@@ -1,5 +1,6 @@
 //! The operators of training on GPUs without a GPU: their launches and kernels in an emulator, against
 //! the operators on the CPU.
+#![cfg(unix)] // the emulator is built by the system's C++ compiler
 
 #[path = "cuda/emulator.rs"]
 mod emulator;
