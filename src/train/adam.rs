@@ -105,7 +105,7 @@ impl Adam {
     /// Takes over the variables' present values as their average.
     pub fn forget_average(&mut self) -> Result<()> {
         for (moments, var) in self.moments.iter_mut().zip(&self.vars) {
-            moments.average = var.copy()?;
+            moments.average = var.as_detached_tensor().copy()?;
         }
         Ok(())
     }
@@ -147,13 +147,15 @@ impl Adam {
             return crate::ops::cuda::adam(&optimized, numbers.map(|number| number as f32));
         }
         for ((var, moments), gradient) in self.vars.iter().zip(&mut self.moments).zip(found) {
-            let gradient = (gradient * scale)?;
+            // Neither gradients nor averages of the variable itself: the running means would hold what these
+            // were made of, in every step there was.
+            let (gradient, now) = ((gradient.detach() * scale)?, var.as_detached_tensor());
             moments.first = ((&moments.first * beta1)? + (&gradient * (1.0 - beta1))?)?;
             moments.second = ((&moments.second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
             let root = ((moments.second.sqrt()? / correction2.sqrt())? + epsilon)?;
-            var.set(&(var.as_tensor() - ((&moments.first / root)? * rate)?)?)?;
+            var.set(&(&now - ((&moments.first / root)? * rate)?)?)?;
             let kept = (&moments.average * average_decay)?;
-            moments.average = (kept + (var.as_tensor() * (1.0 - average_decay))?)?;
+            moments.average = (kept + (now * (1.0 - average_decay))?)?;
         }
         Ok(())
     }
@@ -169,7 +171,7 @@ impl Optimizer for Adam {
                 Ok(Moments {
                     first: var.zeros_like()?,
                     second: var.zeros_like()?,
-                    average: var.copy()?,
+                    average: var.as_detached_tensor().copy()?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -282,6 +284,32 @@ mod tests {
                 assert!((0.85..=0.95).contains(&beta), "{step} of {steps}: {beta}");
             }
         }
+    }
+
+    #[test]
+    fn a_step_leaves_no_graph_behind() -> Result<()> {
+        let var = Var::new(&[1f32, 2.0], &candle_core::Device::Cpu)?;
+        let config = AdamConfig {
+            average_decay: 0.5,
+            ..AdamConfig::default()
+        };
+        let mut adam = Adam::new(vec![var.clone()], config)?;
+        for _ in 0..2 {
+            adam.step(&var.as_tensor().sqr()?.sum_all()?.backward()?)?;
+        }
+        let Moments {
+            first,
+            second,
+            average,
+        } = &adam.moments()[0];
+        for kept in [first, second, average] {
+            let gradients = kept.sum_all()?.backward()?;
+            assert!(
+                gradients.get(&var).is_none(),
+                "{kept} was made of the variable"
+            );
+        }
+        Ok(())
     }
 
     #[test]
