@@ -258,6 +258,29 @@ pub enum ModelsCommand {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Give a style the colours of a picture: its strokes, the picture's palette
+    Recolor {
+        /// A file, or a name from `repaint models list`
+        model: String,
+        /// Picture whose colours it is to have
+        picture: PathBuf,
+        /// How much of them, 0 to 1
+        #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = fraction)]
+        palette: f32,
+        /// Folder of photographs to see the style's own colours on; three pictures of the program's own when
+        /// not given
+        #[arg(long, value_name = "DIR")]
+        photos: Option<PathBuf>,
+        /// Model file to write; one named after style and picture in the user's model folder when not given
+        #[arg(short, long, value_name = "OUT")]
+        output: Option<PathBuf>,
+        /// Title of the new style
+        #[arg(long, value_name = "TEXT")]
+        title: Option<String>,
+        /// Replace a model that exists
+        #[arg(long)]
+        overwrite: bool,
+    },
     /// Download what training needs: torchvision's VGG19 (574 MB, 80 MB of it kept)
     Fetch {
         /// What to download

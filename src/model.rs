@@ -4,6 +4,7 @@
 //! what is wrong is said in one line. The arithmetic belongs to `backend`.
 
 mod mix;
+mod recolor;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

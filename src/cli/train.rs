@@ -45,6 +45,10 @@ pub struct TrainArgs {
     /// Weight of what repeats every 4 pixels, the grid of the network: more has fewer dots in calm places
     #[arg(long, value_name = "X")]
     pub grid_weight: Option<f64>,
+    /// How much of the painting's colours the finished network is given, 0 to 1: training alone leaves paintings
+    /// paler [default: 0.5]
+    #[arg(long, value_name = "X")]
+    pub palette: Option<f64>,
     /// Whether the network also sees its last painting, which steadies it in motion
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,

@@ -14,6 +14,7 @@ use crate::fetch::{self, Fetched, Source, VGG19};
 use crate::model::{self, Model, Origin, Precision};
 use crate::network::Network;
 use crate::output::{Existing, Output};
+use crate::train;
 
 /// Environment variable with another address of torchvision's VGG19: a mirror.
 const VGG19_URL: &str = "REPAINT_VGG19_URL";
@@ -64,6 +65,32 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             }
             let name = names.join("_");
             install(mixed, output.as_deref(), &name, existing(*overwrite))
+        }
+        ModelsCommand::Recolor {
+            model,
+            picture,
+            palette,
+            photos,
+            output,
+            title,
+            overwrite,
+        } => {
+            ensure_input_file(picture, "picture")?;
+            if let Some(place) = output {
+                ensure_model_name(place)?;
+            }
+            let (style, colors) = (Model::find(model)?, stem(picture));
+            let part = f64::from(*palette);
+            let mut style = train::recolored(style, picture, photos.as_deref(), part)?;
+            let about = &mut style.metadata;
+            let shown = one_line(&colors);
+            about.recipe += &format!("# recoloured: {shown} {part:.3}\n");
+            about.losses.clear();
+            if let Some(title) = title {
+                about.title.clone_from(title);
+            }
+            let name = format!("{}_{colors}", stem(Path::new(model)));
+            install(style, output.as_deref(), &name, existing(*overwrite))
         }
         ModelsCommand::Export {
             model,

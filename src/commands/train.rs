@@ -147,6 +147,7 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
     given(&args.tv_weight, &mut settings.tv_weight);
     given(&args.grid_weight, &mut settings.grid_weight);
     given(&args.stability, &mut settings.stability);
+    given(&args.palette, &mut settings.palette);
     given(&args.memory, &mut settings.memory);
     given(&args.learning_rate, &mut settings.learning_rate);
     given(&args.seed, &mut settings.seed);

@@ -1,17 +1,15 @@
 //! Measuring a finished model: what `repaint eval` tells.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 use serde::Serialize;
 
 use super::loss::{Form, PerceptualLoss};
 use super::measure::{Validation, flicker, validate};
 use super::vgg::Vgg19;
-use super::{Event, Settings, dataset, to_tensor};
+use super::{Event, Settings, dataset, to_tensor, weights_of};
 use crate::backend::{Device, candle};
 use crate::frame::Frame;
 use crate::model::Model;
@@ -64,14 +62,7 @@ pub fn evaluate(
         &recipe.style_layers,
         Form::Relative,
     )?;
-    let weights = model
-        .tensors
-        .iter()
-        .map(|(name, tensor)| {
-            let values = Tensor::from_slice(&tensor.data, tensor.shape.as_slice(), &device)?;
-            Ok((name.clone(), values))
-        })
-        .collect::<Result<BTreeMap<_, _>>>()?;
+    let weights = weights_of(model, &device)?;
     tell(Event::Validating(photos.len()));
     let network = &model.network;
     let found = validate(network, &weights, &loss, &photos, &device, stop, tell)?;

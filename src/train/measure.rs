@@ -160,7 +160,7 @@ pub fn flicker(
 }
 
 /// A photo as (1, 3, H, W), sides cut to multiples of 4.
-fn ready(photo: &Frame, device: &Device) -> Result<Tensor> {
+pub(super) fn ready(photo: &Frame, device: &Device) -> Result<Tensor> {
     let photo = to_tensor(photo, device)?;
     let cut = |size: usize| size / Network::MULTIPLE * Network::MULTIPLE;
     let (_, _, height, width) = photo.dims4()?;
@@ -169,7 +169,11 @@ fn ready(photo: &Frame, device: &Device) -> Result<Tensor> {
 }
 
 /// The painting as it is shown: clamped to 0..255.
-fn paint(network: &Network, weights: &BTreeMap<String, Tensor>, photo: &Tensor) -> Result<Tensor> {
+pub(super) fn paint(
+    network: &Network,
+    weights: &BTreeMap<String, Tensor>,
+    photo: &Tensor,
+) -> Result<Tensor> {
     Ok(transformer(network, weights, photo, None)?.clamp(0.0, 255.0)?)
 }
 

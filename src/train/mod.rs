@@ -6,6 +6,7 @@
 
 pub mod adam;
 mod checkpoint;
+mod colors;
 mod curves;
 pub mod dataset;
 pub mod evaluate;
@@ -22,6 +23,7 @@ mod state;
 pub mod vgg;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -35,8 +37,10 @@ use crate::frame::Frame;
 use crate::media::picture;
 use crate::model::Model;
 use crate::output::Existing;
+use crate::tensors::Precision;
 use adam::OneCycle;
 use checkpoint::Origin;
+pub use colors::recolored;
 use dataset::Dataset;
 use folder::Folder;
 use journal::Journal;
@@ -290,7 +294,19 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         }
         Ok::<_, anyhow::Error>(false)
     })?;
-    let average = state.average();
+    let mut average = state.average();
+    if !stopped && settings.palette > 0.0 {
+        let mut model = product::model(job, &average, None)?;
+        colors::fit(
+            &mut model,
+            &painting,
+            data.photos(),
+            settings.palette,
+            &device,
+        )?;
+        average = weights_of(&model, &device)?;
+        preview.write(&network, &average)?;
+    }
     let mut losses = None;
     if !stopped && !validation.is_empty() {
         checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
@@ -304,7 +320,8 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
             checkpoint,
         });
     }
-    product::write(job, &average, losses.as_ref())?;
+    let model = product::model(job, &average, losses.as_ref())?;
+    model.write(&job.output, Precision::F32)?;
     checkpoint::remove(&checkpoint)?;
     Ok(End::Finished {
         validation: losses,
@@ -319,6 +336,16 @@ fn to_tensor(frame: &Frame, device: &candle_core::Device) -> Result<Tensor> {
     frame.to_planes(&mut planes);
     let shape = (1, 3, frame.height, frame.width);
     Ok(Tensor::from_vec(planes, shape, device)?)
+}
+
+/// The weights of `model` as tensors, by name.
+fn weights_of(model: &Model, device: &candle_core::Device) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = model.tensors.iter();
+    let tensors = tensors.map(|(name, tensor)| {
+        let values = Tensor::from_slice(&tensor.data, tensor.shape.as_slice(), device)?;
+        Ok((name.clone(), values))
+    });
+    tensors.collect()
 }
 
 /// Scalars, fetched from the device in one go.

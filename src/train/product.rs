@@ -1,4 +1,4 @@
-//! What a training ends with: the model file and what it says of itself.
+//! What a training ends with: the model and what it says of itself.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,14 +8,13 @@ use candle_core::Tensor;
 
 use super::{Job, Start, Validation, checkpoint};
 use crate::model::{Metadata, Model};
-use crate::tensors::Precision;
 
-/// Writes the model file of a finished training.
-pub fn write(
+/// The model of a finished training.
+pub fn model(
     job: &Job,
     weights: &BTreeMap<String, Tensor>,
     losses: Option<&Validation>,
-) -> Result<()> {
+) -> Result<Model> {
     let mut settings = job.settings.clone();
     if let Start::Model(start) = &mut settings.start {
         let name = Path::new(start).file_name(); // a place on this machine says nothing elsewhere
@@ -40,7 +39,7 @@ pub fn write(
         .iter()
         .map(|(name, tensor)| Ok((name.clone(), checkpoint::values(tensor)?)))
         .collect::<Result<_>>()?;
-    Model::new(metadata, tensors)?.write(&job.output, Precision::F32)
+    Model::new(metadata, tensors)
 }
 
 /// Today's date (UTC), YYYY-MM-DD, by the proleptic Gregorian calendar (Hinnant, "chrono-compatible

@@ -43,6 +43,8 @@ pub struct Settings {
     /// Weight of the steadiness: how closely the painting of a moved photo follows the moved painting. 0
     /// trains for stills.
     pub stability: f64,
+    /// How much of the painting's colours the finished network is given (see [`crate::palette`]), 0..1.
+    pub palette: f64,
     /// Highest rate of the one-cycle schedule.
     pub learning_rate: f64,
     /// Layers of VGG19 whose features are to stay those of the photo.
@@ -121,6 +123,7 @@ impl Settings {
             tv_weight: 0.5,
             grid_weight: 2000.0, // leaves little but chance, 0 a weave of dots
             stability: 9.0,      // 4 steadies little, 8 without more style loses the strokes
+            palette: 0.5,
             learning_rate: 4e-3,
             content_layers: names(&["conv4_2"]),
             style_layers: names(&["conv1_1", "conv2_1", "conv3_3", "conv4_4", "conv5_1"]),
@@ -222,6 +225,11 @@ impl Settings {
                 "{name} {value} is no weight: expected 0 or more"
             );
         }
+        ensure!(
+            (0.0..=1.0).contains(&self.palette),
+            "palette {} is out of range (0 to 1)",
+            self.palette
+        );
         ensure!(
             self.learning_rate.is_finite() && self.learning_rate > 0.0,
             "learning_rate {} is not above 0",

@@ -3,12 +3,15 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::{Model, Precision};
 use repaint::network::{Network, Width};
+use repaint::output::Existing;
+use repaint::palette::Palette;
 use repaint::tensors;
 use repaint::train::dataset::Dataset;
-use repaint::train::{Event, Settings, Start, train};
+use repaint::train::{Event, Job, Settings, Start, train};
 
 use super::{GO, VGG19, assert_close, data, job, studio};
 
@@ -20,6 +23,7 @@ fn a_training_starts_from_a_model_and_gives_it_a_memory() -> Result<()> {
     let studio = studio(4)?;
     let mut job = job(studio.path(), vgg19, "a.safetensors");
     job.settings.learning_rate = 1e-9; // next to nothing is learned
+    job.settings.palette = 0.0;
     job.settings.start = Start::Model("starry_night".into());
     train(&job, &GO, &mut |_| {})?;
     let (first, made) = (Model::find("starry_night")?, Model::read(&job.output)?);
@@ -101,6 +105,7 @@ fn a_training_starts_between_the_built_in_styles_and_needs_no_photos() -> Result
         steps: 2,
         style_size: 48,
         learning_rate: 1e-9, // next to nothing is learned
+        palette: 0.0,
         ..Settings::default()
     };
     train(&job, &GO, &mut |_| {})?;
@@ -232,5 +237,54 @@ fn the_grid_of_the_network_fades_where_it_has_weight() -> Result<()> {
     };
     let (without, with) = (end(0.0)?, end(4000.0)?); // of the same photos in both
     assert!(with > 0.0 && with < 0.7 * without, "{with} {without}");
+    Ok(())
+}
+
+#[test]
+fn a_finished_network_has_the_colours_of_its_painting() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(0)?;
+    let mut red = Frame::new(96, 80);
+    for (i, pixel) in red.pixels.chunks_exact_mut(3).enumerate() {
+        pixel.copy_from_slice(&[(120 + i % 120) as u8, 30, (20 + i / 96) as u8]);
+    }
+    picture::write(
+        &studio.path().join("painting.png"),
+        &red,
+        Existing::Overwrite,
+    )?;
+    let mut job = job(studio.path(), vgg19, "a.safetensors");
+    job.photos = None;
+    job.settings = Settings {
+        steps: 1,
+        style_size: 48,
+        learning_rate: 1e-9, // next to nothing is learned
+        ..Settings::default()
+    };
+    let preview = |job: &Job| {
+        train(job, &GO, &mut |_| {})?;
+        let shown = picture::read(&job.preview)?;
+        // Photos left, paintings right.
+        let mut painted = Frame::new(256, shown.height);
+        let rows = painted.pixels.chunks_exact_mut(3 * 256);
+        for (row, from) in rows.zip(shown.pixels.chunks_exact(3 * 512)) {
+            row.copy_from_slice(&from[3 * 256..]);
+        }
+        let colors = Palette::of([&painted]).context("no preview")?;
+        Ok::<_, anyhow::Error>(colors.mean)
+    };
+    let mean = |part| {
+        job.settings.palette = part;
+        preview(&job)
+    };
+    let ([before, half, whole], aim) = ([0.0, 0.5, 1.0].map(mean), [179.5, 30.0, 59.5]);
+    let (before, half, whole) = (before?, half?, whole?);
+    for i in 0..3 {
+        let part = (half[i] - before[i]) / (aim[i] - before[i]);
+        assert!((0.3..0.7).contains(&part), "{before:?} {half:?}");
+        assert!((whole[i] - aim[i]).abs() < 25.0, "{whole:?}");
+    }
     Ok(())
 }
