@@ -27,7 +27,7 @@ pub struct TrainArgs {
     /// Width of the network [default: small]
     #[arg(long, value_enum)]
     pub network: Option<WidthArg>,
-    /// Training steps [default: 300; 2000 with --start random]
+    /// Training steps [default: 150; 2000 with --start random]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Photographs in a step

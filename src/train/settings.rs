@@ -97,7 +97,7 @@ impl Default for Settings {
 
 impl Settings {
     /// The defaults for a network of this width that begins so: a style that begins with others needs a
-    /// seventh of the steps. Without `start` it is the built-in styles, where some have this width.
+    /// thirteenth of the steps. Without `start` it is the built-in styles, where some have this width.
     pub fn usual(network: Width, start: Option<Start>) -> Self {
         let start = start.unwrap_or_else(|| match Model::has_built_in(network) {
             true => Start::BuiltIn,
@@ -105,7 +105,7 @@ impl Settings {
         });
         let (steps, crop) = match start {
             Start::Random => (2000, 192),
-            Start::BuiltIn | Start::Model(_) => (300, 144),
+            Start::BuiltIn | Start::Model(_) => (150, 144),
         };
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
         Self {

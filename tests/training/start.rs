@@ -182,7 +182,7 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
     };
     let facts = |settings: &Settings| (settings.start.clone(), settings.steps, settings.crop);
     let short = read("style_weight = 3", None, None)?;
-    assert_eq!(facts(&short), (Start::BuiltIn, 300, 144));
+    assert_eq!(facts(&short), (Start::BuiltIn, 150, 144));
     assert_eq!(short.style_weight, 3.0);
     assert_eq!(
         short,
@@ -203,7 +203,7 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
     )?;
     assert_eq!(
         facts(&given),
-        (Start::Model("udnie_medium".into()), 300, 144)
+        (Start::Model("udnie_medium".into()), 150, 144)
     );
     assert_eq!(given.network, Width::Medium);
     for settings in [short, random, large, given] {
