@@ -52,8 +52,8 @@ impl Palette {
     }
 
     /// The map that gives pictures of these colours those of `other` with the least change of any (Pitié &
-    /// Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer",
-    /// section 3.3), or a part of it: 0 changes nothing, 1 is the whole.
+    /// Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer"),
+    /// or a part of it: 0 changes nothing, 1 is the whole.
     pub fn map_to(&self, other: &Self, part: f64) -> ColorMap {
         let (here, there) = (floored(&self.covariance), floored(&other.covariance));
         let root = of_eigenvalues(&here, f64::sqrt);
@@ -108,7 +108,7 @@ fn of_eigenvalues(matrix: &Matrix, new: impl Fn(f64) -> f64) -> Matrix {
 }
 
 /// Eigenvalues and eigenvectors (columns) of a symmetric matrix, by Jacobi's rotations (Golub & Van Loan,
-/// "Matrix Computations", section 8.5). A few sweeps leave nothing beside the diagonal that f64 could hold.
+/// "Matrix Computations", 4th edition, section 8.5). A few sweeps leave nothing beside the diagonal that f64 could hold.
 fn eigen(matrix: &Matrix) -> ([f64; 3], Matrix) {
     // What rounding left of a product is not quite symmetric.
     let mut a = square(|i, j| (matrix[i][j] + matrix[j][i]) / 2.0);

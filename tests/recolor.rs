@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::{Model, Precision};
+use repaint::network::Network;
 use repaint::output::Existing;
 use repaint::palette::Palette;
 
@@ -127,7 +128,7 @@ fn a_style_takes_the_colours_of_a_picture_and_keeps_its_strokes() -> Result<()> 
 fn networks_without_memory_and_of_other_widths_are_recoloured() -> Result<()> {
     let home = tempfile::tempdir()?;
     picture::write(&home.path().join("sunset.png"), &sunset(), Existing::Keep)?;
-    let plain = Model::random(repaint::network::Network::new([4, 6, 8]), 2)?;
+    let plain = Model::random(Network::new([4, 6, 8]), 2)?;
     plain.write(&home.path().join("plain.safetensors"), Precision::F32)?;
     for model in ["plain.safetensors", "udnie_medium"] {
         done(
@@ -172,7 +173,13 @@ fn mistakes_are_told() -> Result<()> {
     std::fs::write(path("words.png"), "not a picture")?;
     std::fs::write(path("there.safetensors"), "a model")?;
     std::fs::create_dir(path("empty"))?;
-    let cases: [(&[&str], i32, &str); 7] = [
+    let deep = Network {
+        input_channels: 4,
+        ..Network::new([4, 6, 8])
+    };
+    Model::random(deep, 1)?.write(&path("deep.safetensors"), Precision::F32)?;
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["deep.safetensors", "sunset.png"], 1, "sees 4 channels"),
         (&["udnie", "nowhere.png"], 1, "nowhere.png"),
         (&["udnie", "words.png"], 1, "words.png"),
         (

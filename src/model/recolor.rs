@@ -74,8 +74,8 @@ mod tests {
         recoloured.recolor(&map);
 
         let (device, size) = (Device::Cpu, 24);
-        let photo = (Tensor::rand(0f32, 255.0, (1, 3, size, size), &device))?;
-        let last = (Tensor::rand(0f32, 255.0, (3, size * size), &device))?;
+        let photo = Tensor::rand(0f32, 255.0, (1, 3, size, size), &device)?;
+        let last = Tensor::rand(0f32, 255.0, (3, size * size), &device)?;
         // Nothing is known of a part of the last painting.
         let seen = Tensor::arange(0, (size * size) as u32, &device)?.ge(100u32)?;
         let seen = seen.to_dtype(candle_core::DType::F32)?;
@@ -100,7 +100,6 @@ mod tests {
             let pixels = (last.broadcast_mul(&seen)? / ONE)?;
             let carried = Tensor::cat(&[&pixels, &seen.unsqueeze(0)?], 0)?;
             let carried = carried.reshape((1, CARRIED, size, size))?;
-            // The second layer is strided: it sees the carried painting at half the size.
             Ok::<_, anyhow::Error>(transformer(&network, &weights, &photo, Some(&carried))?)
         };
         let expected = of_map(&paint(&model, &last)?.reshape((3, size * size))?)?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 
 use super::dataset::{self, Photo};
@@ -25,6 +25,12 @@ pub fn fit(
     part: f64,
     device: &Device,
 ) -> Result<()> {
+    let inputs = model.network.input_channels;
+    ensure!(
+        inputs == 3,
+        "`{}` sees {inputs} channels: only networks that see RGB alone can be given colours",
+        model.metadata.name
+    );
     let weights = weights_of(model, device)?;
     let mut frames = Vec::new();
     for photo in photos.iter().step_by(photos.len().div_ceil(PHOTOS).max(1)) {
