@@ -28,7 +28,7 @@ fi
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
-step cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+step cargo clippy --locked --no-default-features --all-targets -- -D warnings
 # setup.sh refuses a compiler older than the stated rust-version; where rustup has exactly that
 # one, it must build the program too.
 if have rustup && rustup toolchain list | grep -q "^${rust_wanted}[.-]"; then

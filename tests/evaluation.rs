@@ -12,7 +12,9 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use common::data;
-use repaint::model::{Model, Precision};
+#[cfg(feature = "video")]
+use repaint::model::Model;
+use repaint::model::Precision;
 use small_model::small_model;
 use studio::studio;
 

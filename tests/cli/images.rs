@@ -99,6 +99,7 @@ fn several_pictures_are_painted_as_one_by_one_and_told_of_in_their_order() {
     assert_eq!(bytes("painted/7.png"), bytes("single.png"));
 }
 
+#[cfg(feature = "video")]
 #[test]
 fn strokes_grow_and_the_size_stays() {
     use repaint::frame::Frame;
@@ -156,6 +157,7 @@ fn strokes_grow_and_the_size_stays() {
     super::assert_refused(folder.path(), &image, &["expected a number from 1 to 16"]);
 }
 
+#[cfg(feature = "video")]
 #[test]
 fn a_mask_says_where_pictures_and_films_are_painted() {
     use repaint::frame::Frame;
