@@ -19,7 +19,8 @@
 //! `nvidia`. `paint` adds to a backend what users set, `mask` among it. `steady` watches a film and steadies its
 //! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
 //! its help, or an engine that can. `strokes` says at what size a picture is painted, and enlarges what is
-//! smaller than the picture. `palette` knows the colours of pictures, for `model` and `train`. Arrows never go up; `media` and `backend` do not know each other.
+//! smaller than the picture. `palette` knows the colours of pictures, for `model` and `train`. Arrows never go
+//! up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;

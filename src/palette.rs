@@ -108,7 +108,8 @@ fn of_eigenvalues(matrix: &Matrix, new: impl Fn(f64) -> f64) -> Matrix {
 }
 
 /// Eigenvalues and eigenvectors (columns) of a symmetric matrix, by Jacobi's rotations (Golub & Van Loan,
-/// "Matrix Computations", 4th edition, section 8.5). A few sweeps leave nothing beside the diagonal that f64 could hold.
+/// "Matrix Computations", 4th edition, section 8.5). A few sweeps leave nothing beside the diagonal that f64
+/// could hold.
 fn eigen(matrix: &Matrix) -> ([f64; 3], Matrix) {
     // What rounding left of a product is not quite symmetric.
     let mut a = square(|i, j| (matrix[i][j] + matrix[j][i]) / 2.0);

@@ -1,15 +1,18 @@
-//! `repaint models recolor`: styles in the colours of a picture.
+//! Styles in other colours: the map in the weights, and `repaint models recolor`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
 use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::{Model, Precision};
-use repaint::network::Network;
+use repaint::network::{CARRIED, Network, Width};
+use repaint::ops::transformer;
 use repaint::output::Existing;
-use repaint::palette::Palette;
+use repaint::palette::{ColorMap, Palette};
 
 fn repaint(home: &Path, args: &[&str]) -> Result<Output> {
     Ok(Command::new(env!("CARGO_BIN_EXE_repaint"))
@@ -211,5 +214,56 @@ fn mistakes_are_told() -> Result<()> {
         assert!(words.contains(expected), "{arguments:?}: {words}");
     }
     assert_eq!(std::fs::read(path("there.safetensors"))?, b"a model");
+    Ok(())
+}
+
+#[test]
+fn a_recoloured_network_paints_the_mapped_painting_after_mapped_paintings() -> Result<()> {
+    let map = ColorMap {
+        matrix: [[1.5, 0.2, -0.1], [0.2, 0.8, 0.3], [-0.1, 0.3, 1.2]],
+        shift: [-20.0, 10.0, 5.0],
+    };
+    let network = Network::from(Width::Small).with_memory();
+    let model = Model::random(network, 3)?;
+    let mut recoloured = model.clone();
+    recoloured.recolor(&map);
+
+    let (device, size) = (Device::Cpu, 24);
+    let photo = Tensor::rand(0f32, 255.0, (1, 3, size, size), &device)?;
+    let last = Tensor::rand(0f32, 255.0, (3, size * size), &device)?;
+    // Nothing is known of a part of the last painting.
+    let seen = Tensor::arange(0, (size * size) as u32, &device)?.ge(100u32)?;
+    let seen = seen.to_dtype(DType::F32)?;
+    let of_map = |x: &Tensor| {
+        let matrix: Vec<f32> = map.matrix.iter().flatten().map(|v| *v as f32).collect();
+        let shift: Vec<f32> = map.shift.iter().map(|v| *v as f32).collect();
+        let (matrix, shift) = (
+            Tensor::from_vec(matrix, (3, 3), &device)?,
+            Tensor::from_vec(shift, (3, 1), &device)?,
+        );
+        matrix.matmul(x)?.broadcast_add(&shift)
+    };
+    let paint = |model: &Model, last: &Tensor| {
+        let weights = model.tensors.iter().map(|(name, values)| {
+            let shape = values.shape.as_slice();
+            Ok((
+                name.clone(),
+                Tensor::from_slice(&values.data, shape, &device)?,
+            ))
+        });
+        let weights = weights.collect::<Result<BTreeMap<_, _>>>()?;
+        let pixels = (last.broadcast_mul(&seen)? / 127.5)?;
+        let carried = Tensor::cat(&[&pixels, &seen.unsqueeze(0)?], 0)?;
+        let carried = carried.reshape((1, CARRIED, size, size))?;
+        Ok::<_, anyhow::Error>(transformer(&network, &weights, &photo, Some(&carried))?)
+    };
+    let expected = of_map(&paint(&model, &last)?.reshape((3, size * size))?)?;
+    let found = paint(&recoloured, &of_map(&last)?)?.reshape((3, size * size))?;
+    let difference = (found - &expected)?.abs()?.flatten_all()?.max(0)?;
+    let difference = difference.to_scalar::<f32>()?;
+    assert!(difference < 0.02, "{difference} grey levels");
+    let unmapped = paint(&recoloured, &last)?.reshape((3, size * size))?;
+    let difference = (unmapped - expected)?.abs()?.flatten_all()?.max(0)?;
+    assert!(difference.to_scalar::<f32>()? > 1.0, "the memory matters");
     Ok(())
 }
