@@ -86,7 +86,6 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let spare = open_backend(&args.paint)?;
     let mut painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
     painter.set_mask(mask);
-    painter.set_strokes(strokes(&args.paint));
     let reading = styles.read_all()?;
 
     let (width, height) = source.size();
@@ -159,7 +158,14 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         None if args.headless => Recording::wait_and_take,
         _ => Recording::take, // windows and other programs do not wait for the encoder
     };
-    let mut artist = Artist::new(painter, spare, styles, style, shared, rate)?;
+    let strokes = strokes(&args.paint);
+    let mut artist = Artist::new(
+        (painter, spare),
+        (styles, style),
+        shared,
+        rate,
+        (strokes, ceiling),
+    )?;
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),

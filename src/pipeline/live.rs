@@ -45,6 +45,8 @@ pub struct Picture {
     pub source: Frame,
     /// The painting.
     pub painting: Frame,
+    /// Width and height at which it was painted, in pixels, where it was enlarged from there.
+    pub painted: (usize, usize),
     /// When the frame was taken.
     pub at: Instant,
 }
@@ -54,6 +56,7 @@ impl Default for Picture {
         Self {
             source: Frame::default(),
             painting: Frame::default(),
+            painted: (0, 0),
             at: Instant::now(),
         }
     }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use repaint::detail::sharpness;
+use repaint::scale::resized;
+
 use super::{figures, number, read_clip, studio, webcam, write_clip, write_noise};
 
 pub fn run(command: &mut Command) -> (Output, String) {
@@ -139,4 +142,39 @@ fn what_cannot_work_is_refused_in_one_line() {
     let ending = ["--headless", "--record", "a.gif"];
     assert_refused(&mut webcam(folder, &ending), &["a.gif", ".mp4"]);
     assert_eq!(listing(folder), ["clip.mp4", "data"]);
+}
+
+#[test]
+fn what_is_painted_small_to_hold_a_rate_has_the_edges_of_the_source() {
+    let studio = studio();
+    let folder = studio.path();
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+    let paint = |more: &[&str], place: &str| {
+        let stats = format!("{place}.json");
+        let own = [
+            "--headless",
+            "--frames",
+            "60",
+            "--record",
+            place,
+            "--stats",
+            &stats,
+        ];
+        let args = [&own[..], &["--camera", clip, "--model", "udnie"], more].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_repaint"));
+        let (output, said) = run(command.arg("webcam").args(args).current_dir(folder));
+        assert!(output.status.success(), "{said}");
+        let (_, last, _) = read_clip(&folder.join(place));
+        (last, number(&figures(&folder.join(&stats)), "mean_side"))
+    };
+    let (held, side) = paint(&["--fps", "240"], "held.mp4");
+    assert!(side < 240.0, "painted at {side}");
+    assert_eq!((held.width, held.height), (640, 360));
+    // The same enlarged without the source has lost all that is finer than its own pixels.
+    let blurred = resized(&held, 256, 144).and_then(|small| resized(&small, 640, 360));
+    let [sharp, blurred] = [&held, &blurred.expect("scaled")].map(sharpness);
+    assert!(sharp > 1.5 * blurred, "{sharp} {blurred}");
+    // A resolution that was asked for is that of the recording.
+    let (asked, side) = paint(&["--size", "144"], "asked.mp4");
+    assert_eq!((asked.width, asked.height, side), (256, 144, 144.0));
 }

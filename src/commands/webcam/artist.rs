@@ -14,6 +14,12 @@ use crate::paint::Painter;
 use crate::pipeline::live::{Picture, Shot};
 use crate::pipeline::worker::Worker;
 use crate::scale::{Scaler, fitted};
+use crate::strokes::Strokes;
+
+/// Short side up to which paintings are enlarged, with the edges of what the camera saw, and how many times at most.
+/// Hardly a window shows more, and what takes this time is painted smaller for it.
+const SHOWN: u32 = 720;
+const ENLARGED: u32 = 2;
 
 /// How long one style passes into another.
 const FADE: Duration = Duration::from_millis(250);
@@ -32,6 +38,9 @@ pub(super) struct Artist {
     styles: Styles,
     shared: Shared,
     rate: Option<RateControl>,
+    strokes: Strokes,
+    /// Short side of what is shown where no larger one is painted, in pixels.
+    shown: u32,
     /// Style in the engine, and the one last asked for that cannot be had.
     style: usize,
     refused: Option<usize>,
@@ -64,14 +73,14 @@ struct Fade {
 
 impl Artist {
     /// Paints with `painter`, into which `style` of `styles` is loaded; `spare` is an engine for
-    /// the next style. `rate` chooses the resolution while the controls say so.
+    /// the next style. `rate` chooses the resolution while the controls say so; paintings are enlarged towards
+    /// a short side of `ceiling`.
     pub fn new(
-        painter: Painter,
-        spare: Box<dyn Backend>,
-        styles: Styles,
-        style: usize,
+        (painter, spare): (Painter, Box<dyn Backend>),
+        (styles, style): (Styles, usize),
         shared: Shared,
         rate: Option<RateControl>,
+        (strokes, ceiling): (Strokes, u32),
     ) -> Result<Self> {
         let known = styles.clone();
         let preparing = Worker::start("styles", 1, move |job: &mut Preparation| {
@@ -88,6 +97,8 @@ impl Artist {
             styles,
             shared,
             rate,
+            strokes,
+            shown: ceiling.min(SHOWN),
             style,
             refused: None,
             spare: Some(spare),
@@ -124,15 +135,23 @@ impl Artist {
             return Ok(false);
         };
         let start = Instant::now();
-        let side = match &self.rate {
-            Some(rate) if controls.automatic => rate.side(),
-            _ => controls.side,
+        let (side, strained) = match &self.rate {
+            Some(rate) if controls.automatic => (rate.side(), rate.strained()),
+            _ => (controls.side, false),
         };
-        let size = fitted((shot.frame.width, shot.frame.height), side as usize);
+        let own = (shot.frame.width, shot.frame.height);
+        picture.painted = fitted(own, side as usize);
+        let shown = match strained {
+            true => side,
+            false => self.shown.min(ENLARGED * side).max(side),
+        };
+        let shown = fitted(own, shown as usize);
         self.scaler
-            .run(&shot.frame, size, controls.mirror, &mut picture.source)?;
+            .run(&shot.frame, shown, controls.mirror, &mut picture.source)?;
         picture.at = if frozen { start } else { shot.at };
-        self.change_style(controls.style, &picture.source)?;
+        self.change_style(controls.style, picture.painted)?;
+        self.painter
+            .set_strokes(enlarging(self.strokes, picture.painted, shown));
         self.painter.set_strength(controls.strength);
         self.painter.set_keep_colors(controls.keep_colors);
         self.painter.set_steadiness(controls.steadiness);
@@ -166,7 +185,7 @@ impl Artist {
 
     /// Prepares the style that the controls ask for, once it has been read, and lets the last
     /// painting pass into it when it is ready. A style that cannot be had leaves the old one.
-    fn change_style(&mut self, wanted: usize, source: &Frame) -> Result<()> {
+    fn change_style(&mut self, wanted: usize, size: (usize, usize)) -> Result<()> {
         if let Some(ready) = self.preparing.done() {
             let style = ready.style;
             if ready.result.is_err() {
@@ -196,7 +215,7 @@ impl Artist {
                     self.preparing.send(Preparation {
                         engine,
                         style: wanted,
-                        sample: source.clone(),
+                        sample: Frame::new(size.0, size.1),
                         result: Ok(()),
                     });
                 }
@@ -204,6 +223,13 @@ impl Artist {
         }
         Ok(())
     }
+}
+
+/// The strokes with which a picture of the size `shown` is painted as `strokes` has it in one of the size `painted`,
+/// and enlarged.
+fn enlarging(strokes: Strokes, painted: (usize, usize), shown: (usize, usize)) -> Strokes {
+    let short = |size: (usize, usize)| size.0.min(size.1) as f32;
+    Strokes::Times(short(shown) / short(strokes.size(painted)).max(1.0))
 }
 
 impl Fade {
@@ -229,6 +255,22 @@ mod tests {
         let mut frame = Frame::new(8, 8);
         frame.pixels.fill(value);
         frame
+    }
+
+    #[test]
+    fn paintings_are_as_large_as_chosen_and_shown_as_large_as_the_window() {
+        let full = (1280, 720);
+        for (strokes, painted, wanted) in [
+            (Strokes::Times(1.0), (854, 480), 480),
+            (Strokes::Times(2.0), (854, 480), 240),
+            (Strokes::Auto, (476, 268), 268),
+            (Strokes::Times(1.0), full, 720),
+        ] {
+            let size = enlarging(strokes, painted, full).size(full);
+            assert_eq!(size.1, wanted, "{strokes:?} {painted:?}");
+        }
+        let large = (1920, 1080);
+        assert_eq!(enlarging(Strokes::Auto, large, large).size(large).1, 720);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) struct RateControl {
     slow_since: Option<Instant>,
     fast_since: Option<Instant>,
     raised: Option<Instant>,
+    strained: bool,
     up_after: Duration,
 }
 
@@ -58,6 +59,7 @@ impl RateControl {
             slow_since: None,
             fast_since: None,
             raised: None,
+            strained: false,
             up_after: UP_AFTER,
         }
     }
@@ -65,6 +67,12 @@ impl RateControl {
     /// Short side of the next painting, in pixels.
     pub fn side(&self) -> u32 {
         self.side
+    }
+
+    /// Whether the smallest picture takes too long: nothing is to be done that takes time besides. So it stays
+    /// until the picture grows again.
+    pub fn strained(&self) -> bool {
+        self.strained
     }
 
     /// Learns that a painting of the current size, done at `now`, took `took`.
@@ -76,8 +84,11 @@ impl RateControl {
         if mean > self.budget {
             self.fast_since = None;
             let since = *self.slow_since.get_or_insert(began);
-            if now - since >= DOWN_AFTER && self.side > *self.sides.start() {
-                self.shrink(mean, now);
+            if now - since >= DOWN_AFTER {
+                match self.side > *self.sides.start() {
+                    true => self.shrink(mean, now),
+                    false => self.strained = true,
+                }
             }
             return;
         }
@@ -90,6 +101,7 @@ impl RateControl {
         let since = *self.fast_since.get_or_insert(now);
         if now - since >= self.up_after {
             self.change(next);
+            self.strained = false;
             self.raised = Some(now);
         }
     }
@@ -199,7 +211,9 @@ mod tests {
     #[test]
     fn the_picture_never_gets_smaller_than_can_be_recognised() {
         let (mut control, mut now) = (RateControl::new(60.0, 480, 96..=480), Instant::now());
-        simulate(&mut control, &mut now, 20.0, 100_000.0);
-        assert_eq!(control.side(), 96);
+        simulate(&mut control, &mut now, 30.0, 100_000.0);
+        assert_eq!((control.side(), control.strained()), (96, true));
+        simulate(&mut control, &mut now, 20.0, 50.0);
+        assert!(control.side() > 96 && !control.strained());
     }
 }

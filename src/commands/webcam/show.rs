@@ -191,8 +191,8 @@ impl Show {
                 && let Some(picture) = &self.current
             {
                 // `+` and `-` go on from what the speed chose
-                let painting = &picture.painting;
-                controls.side = painting.width.min(painting.height) as u32;
+                let (width, height) = picture.painted;
+                controls.side = width.min(height) as u32;
             }
             actions.extend(controls.press(press, styles, largest));
         }
@@ -302,7 +302,7 @@ impl Show {
         };
         if controls.figures {
             let (width, height) = match &self.current {
-                Some(picture) => (picture.painting.width, picture.painting.height),
+                Some(picture) => picture.painted,
                 None => (0, 0),
             };
             let automatic = if controls.automatic { " auto" } else { "" };

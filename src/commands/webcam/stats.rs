@@ -86,7 +86,7 @@ impl Stats {
 
     /// `picture` is on the screen at `now`.
     pub fn shown(&mut self, picture: &Picture, now: Instant) {
-        let side = picture.painting.width.min(picture.painting.height);
+        let side = picture.painted.0.min(picture.painted.1);
         self.sides += side as u64;
         let latency = now.saturating_duration_since(picture.at);
         let ms = latency.as_secs_f64() * 1e3;
@@ -166,7 +166,6 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -174,7 +173,7 @@ mod tests {
 
     fn picture(at: Instant, side: usize) -> Picture {
         Picture {
-            painting: Frame::new(side + 2, side),
+            painted: (side + 2, side),
             at,
             ..Picture::default()
         }
