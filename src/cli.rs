@@ -100,8 +100,8 @@ pub struct JudgeArgs {
 /// How to paint, the same in every command.
 #[derive(Args, Clone, Debug)]
 pub struct PaintArgs {
-    /// Style model: a file, or a name from `repaint models list`
-    #[arg(short, long, value_name = "MODEL", default_value = "starry_night")]
+    /// Style: a name from `repaint models list`, a model file, or a picture to paint like
+    #[arg(short, long, value_name = "STYLE", default_value = "starry_night")]
     pub model: String,
     /// Shorter side of the painted picture in pixels; when not given the source's own, of a camera
     /// the one that holds its rate
@@ -212,10 +212,14 @@ pub enum ModelsCommand {
         /// A file, or a name from `repaint models list`
         model: String,
     },
-    /// Turn a pytorch/examples network (.pth, .model) into a model of this program
+    /// Make a model of a picture, in one pass and without training, or of a pytorch/examples network (.pth, .model)
     Import {
-        /// File to import
+        /// Picture to paint like, or network to import
         file: PathBuf,
+        /// What foretells the style of a picture, made by `repaint train` from a folder of paintings; the
+        /// program's own when not given
+        #[arg(long, value_name = "FILE")]
+        predictor: Option<PathBuf>,
         /// Model file to write; a file of the same name in the user's model folder when not given
         #[arg(short, long, value_name = "OUT")]
         output: Option<PathBuf>,

@@ -19,13 +19,16 @@
 //! `nvidia`. `paint` adds to a backend what users set, `mask` among it. `steady` watches a film and steadies its
 //! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
 //! its help, or an engine that can. `strokes` says at what size a picture is painted, and enlarges what is
-//! smaller than the picture. `palette` knows the colours of pictures, for `model` and `train`. Arrows never go
-//! up; `media` and `backend` do not know each other.
+//! smaller than the picture. `styles` knows what `--model` means, for `commands` and `train`: a model, or a picture, whose
+//! model `predict` foretells and `colors` colours, with a `palette` and an engine. `photos` finds the pictures for all
+//! this. Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;
 pub mod cli;
+pub mod colors;
 pub mod commands;
 pub mod detail;
+mod eigen;
 pub mod fetch;
 pub mod flow;
 pub mod folders;
@@ -42,11 +45,14 @@ pub mod ops;
 pub mod output;
 pub mod paint;
 pub mod palette;
+pub mod photos;
 pub mod pickle;
 pub mod pipeline;
+pub mod predict;
 pub mod scale;
 pub mod steady;
 pub mod strokes;
+pub mod styles;
 pub mod tensors;
 pub mod text;
 pub mod train;

@@ -7,62 +7,19 @@ mod mix;
 mod recolor;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::network::{Layer, Network, Width};
+use crate::network::{Layer, Network};
 use crate::tensors;
 
 pub use crate::tensors::{Precision, Tensor};
 
 /// Version of the file format; a file with a higher one was made by a later program.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// Largest model file accepted, in bytes: forty times the largest network that is trained.
-const MAX_FILE: u64 = 256 << 20;
-
-/// A model inside the program.
-struct BuiltIn {
-    name: &'static str,
-    width: Width,
-    file: &'static [u8],
-}
-
-/// One row of [`BUILT_IN`].
-macro_rules! built_in {
-    ($width:ident, $name:literal) => {
-        BuiltIn {
-            name: $name,
-            width: Width::$width,
-            file: include_bytes!(concat!("../weights/", $name, ".safetensors")),
-        }
-    };
-}
-
-/// The models inside the program.
-const BUILT_IN: &[BuiltIn] = &[
-    built_in!(Small, "starry_night"),
-    built_in!(Small, "great_wave"),
-    built_in!(Small, "the_scream"),
-    built_in!(Small, "udnie"),
-    built_in!(Small, "composition_vii"),
-    built_in!(Small, "woman_with_hat"),
-    built_in!(Small, "delaunay_portrait"),
-    built_in!(Small, "shipwreck"),
-    built_in!(Medium, "starry_night_medium"),
-    built_in!(Medium, "great_wave_medium"),
-    built_in!(Medium, "the_scream_medium"),
-    built_in!(Medium, "udnie_medium"),
-    built_in!(Medium, "composition_vii_medium"),
-    built_in!(Medium, "woman_with_hat_medium"),
-    built_in!(Medium, "delaunay_portrait_medium"),
-    built_in!(Medium, "shipwreck_medium"),
-];
 
 /// A trained network: its shape, its values and where it comes from.
 #[derive(Clone, Debug)]
@@ -94,15 +51,6 @@ pub struct Metadata {
     pub losses: String,
     /// Day of the training, YYYY-MM-DD.
     pub date: String,
-}
-
-/// Where a model was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Inside the program, of this width.
-    BuiltIn(Width),
-    /// A file of the user's.
-    File(PathBuf),
 }
 
 impl Metadata {
@@ -211,6 +159,10 @@ impl Model {
             .and_then(|format| format.strip_prefix("repaint."))
         {
             ensure!(
+                !version.starts_with("predictor"),
+                "it foretells styles and is none: see `repaint models import PICTURE --predictor FILE`"
+            );
+            ensure!(
                 version.parse::<u32>().is_ok_and(|v| v <= FORMAT_VERSION),
                 "format {version:?} is newer than this program's ({FORMAT_VERSION}): update repaint"
             );
@@ -222,7 +174,7 @@ impl Model {
     /// Reads a model file. A model without a name takes the file's.
     pub fn read(path: &Path) -> Result<Self> {
         let what = || format!("could not open model `{}`", path.display());
-        let bytes = read_bounded(path).with_context(what)?;
+        let bytes = tensors::read_file(path).with_context(what)?;
         let mut model = Self::from_bytes(&bytes)
             .map_err(|error| match is_pytorch(path, &bytes) {
                 true => anyhow!(
@@ -275,113 +227,6 @@ impl Model {
         Self::new(metadata, tensors)
             .with_context(|| format!("could not import `{}`", path.display()))
     }
-
-    /// Finds a model by path, then by name in the user's model folder, then among the built-in.
-    pub fn find(name: &str) -> Result<Self> {
-        Self::open(name, &locate(name)?)
-    }
-
-    /// Opens a model that [`list`] or [`locate`] found.
-    pub fn open(name: &str, origin: &Origin) -> Result<Self> {
-        match origin {
-            Origin::File(path) => Self::read(path),
-            Origin::BuiltIn(_) => BUILT_IN
-                .iter()
-                .find(|built_in| built_in.name == name)
-                .with_context(|| format!("no built-in model `{name}`"))?
-                .read(),
-        }
-    }
-
-    /// The mean of the built-in models of this width, which is no style but near to many; `None` where none
-    /// has this width.
-    pub fn built_in_mean(width: Width) -> Result<Option<Self>> {
-        let models = BUILT_IN.iter().filter(|built_in| built_in.width == width);
-        let parts = models.map(|built_in| Ok((built_in.read()?, 1.0)));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        (!parts.is_empty()).then(|| Self::mix(&parts)).transpose()
-    }
-
-    /// Whether built-in models have this width.
-    pub fn has_built_in(width: Width) -> bool {
-        BUILT_IN.iter().any(|built_in| built_in.width == width)
-    }
-}
-
-impl BuiltIn {
-    fn read(&self) -> Result<Model> {
-        Model::from_bytes(self.file).with_context(|| format!("built-in model `{}`", self.name))
-    }
-}
-
-/// Where the model is that `--model name` means: see [`Model::find`].
-pub fn locate(name: &str) -> Result<Origin> {
-    let path = Path::new(name);
-    let found = std::fs::metadata(path);
-    if found.as_ref().is_ok_and(|found| !found.is_dir()) {
-        return Ok(Origin::File(path.to_path_buf()));
-    }
-    let models = list();
-    if let Some((_, origin)) = models.iter().find(|(known, _)| known == name) {
-        return Ok(origin.clone());
-    }
-    let why = match &found {
-        Ok(_) => "it is a folder".to_string(),
-        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_string(),
-        Err(error) => error.to_string(),
-    };
-    let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
-    known.sort();
-    known.dedup();
-    let known = match known.is_empty() {
-        true => "no model is installed: see `repaint models import` and `repaint train`".into(),
-        false => format!("known: {}", known.join(", ")),
-    };
-    bail!("could not open model {name:?}: {why} ({known})")
-}
-
-/// Names and origins of the models that `--model` knows: the user's by name, then the built-in
-/// ones. Of two with the same name the first is meant.
-pub fn list() -> Vec<(String, Origin)> {
-    let mut models = Vec::new();
-    let entries = user_folder().and_then(|folder| std::fs::read_dir(folder).ok());
-    for path in entries.into_iter().flatten().flatten().map(|e| e.path()) {
-        if path.extension().is_some_and(|e| e == "safetensors")
-            && path.is_file()
-            && let Some(stem) = path.file_stem()
-        {
-            models.push((stem.to_string_lossy().into_owned(), Origin::File(path)));
-        }
-    }
-    models.sort_by(|a, b| a.0.cmp(&b.0));
-    models.extend(
-        BUILT_IN
-            .iter()
-            .map(|built_in| (built_in.name.to_string(), Origin::BuiltIn(built_in.width))),
-    );
-    models
-}
-
-/// The user's model folder: `repaint/models` in the XDG data folder.
-pub fn user_folder() -> Option<PathBuf> {
-    Some(crate::folders::data()?.join("models"))
-}
-
-/// Reads a file of at most [`MAX_FILE`] bytes. Counts what is read, since devices have no size.
-fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let found = std::fs::metadata(path)?;
-    ensure!(!found.is_dir(), "it is a folder: name a file in it");
-    ensure!(found.is_file(), "it is not a file of bytes");
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)?;
-    ensure!(
-        bytes.len() as u64 <= MAX_FILE,
-        "more than {} MiB is no model of this program",
-        MAX_FILE >> 20
-    );
-    Ok(bytes)
 }
 
 /// Whether a file that is no model looks like one of PyTorch's, by its name or first bytes.

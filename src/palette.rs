@@ -1,5 +1,6 @@
 //! The colours of pictures as one distribution, and the linear map that gives pictures those of others.
 
+use crate::eigen::eigen;
 use crate::frame::Frame;
 
 /// Most and least that a map stretches colours by. The colours of networks that were trained to hold still
@@ -105,36 +106,6 @@ fn of_eigenvalues(matrix: &Matrix, new: impl Fn(f64) -> f64) -> Matrix {
             .map(|k| vectors[i][k] * values[k] * vectors[j][k])
             .sum()
     })
-}
-
-/// Eigenvalues and eigenvectors (columns) of a symmetric matrix, by Jacobi's rotations (Golub & Van Loan,
-/// "Matrix Computations", 4th edition, section 8.5). A few sweeps leave nothing beside the diagonal that f64
-/// could hold.
-fn eigen(matrix: &Matrix) -> ([f64; 3], Matrix) {
-    // What rounding left of a product is not quite symmetric.
-    let mut a = square(|i, j| (matrix[i][j] + matrix[j][i]) / 2.0);
-    let mut vectors = square(|i, j| f64::from(u8::from(i == j)));
-    for _sweep in 0..10 {
-        for (p, q) in [(0, 1), (0, 2), (1, 2)] {
-            if a[p][q].abs() <= f64::MIN_POSITIVE {
-                continue;
-            }
-            let slope = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
-            let tangent = slope.signum() / (slope.abs() + slope.hypot(1.0));
-            let cosine = tangent.hypot(1.0).recip();
-            let sine = tangent * cosine;
-            let turn = square(|i, j| match (i, j) {
-                _ if i == j => [1.0, cosine][usize::from(i == p || i == q)],
-                _ if (i, j) == (p, q) => sine,
-                _ if (i, j) == (q, p) => -sine,
-                _ => 0.0,
-            });
-            let turned = square(|i, j| turn[j][i]);
-            a = product(&product(&turned, &a), &turn);
-            vectors = product(&vectors, &turn);
-        }
-    }
-    ([a[0][0], a[1][1], a[2][2]], vectors)
 }
 
 #[cfg(test)]

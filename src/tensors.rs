@@ -4,6 +4,8 @@
 //! and every error is one line. What the tensors mean belongs to `model` and to `train`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::f16;
@@ -12,6 +14,9 @@ use serde_json::json;
 
 /// Largest header accepted, in bytes: hundreds of times what the largest network needs.
 const MAX_HEADER: u64 = 4 << 20;
+
+/// Largest model file accepted, in bytes: forty times the largest network that is trained.
+const MAX_FILE: u64 = 256 << 20;
 
 /// Longest name of a tensor accepted, in bytes.
 const MAX_NAME: usize = 256;
@@ -39,6 +44,23 @@ pub struct File<'a> {
     /// The text that the file carries beside its tensors.
     pub metadata: HashMap<String, String>,
     tensors: SafeTensors<'a>,
+}
+
+/// The bytes of a file of at most 256 MiB. Counts what is read, since devices have no size.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    ensure!(!found.is_dir(), "it is a folder: name a file in it");
+    ensure!(found.is_file(), "it is not a file of bytes");
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= MAX_FILE,
+        "more than {} MiB is no model of this program",
+        MAX_FILE >> 20
+    );
+    Ok(bytes)
 }
 
 impl<'a> File<'a> {

@@ -18,6 +18,7 @@ use repaint::frame::{Carried, Frame};
 use repaint::model::Model;
 use repaint::network::Network;
 use repaint::steady::{Seen, Steadier, Watcher};
+use repaint::styles;
 
 use films::{carried, film, paint, picture};
 
@@ -181,7 +182,7 @@ fn a_plain_frame_stays_plain() {
         assert_paints_like_the_cpu("plain", &model, None, &input);
     }
     // Steps of two pixels see nothing of these.
-    let model = Model::find("starry_night").unwrap();
+    let model = styles::find("starry_night").unwrap();
     let patterns: [fn(usize, usize) -> usize; 2] = [|x, _| x % 2 * 4, |x, y| (x + y) % 2];
     for (name, pattern) in ["stripes", "checkerboard"].iter().zip(patterns) {
         let mut input = Frame::new(96, 64);
@@ -201,7 +202,7 @@ fn the_trained_styles_paint_as_on_the_cpu() {
         .iter_mut()
         .for_each(|value| *value = 220 + *value / 16);
     for name in ["starry_night", "the_scream", "shipwreck"] {
-        let model = Model::find(name).unwrap();
+        let model = styles::find(name).unwrap();
         assert_paints_like_the_cpu(name, &model, None, &input);
         assert_paints_like_the_cpu(name, &model, None, &fog);
     }
@@ -306,7 +307,7 @@ fn whole_photos_are_painted_as_on_the_cpu() {
         let Some(photo) = common::data(&format!("photos/validation/{photo}.jpg")) else {
             return;
         };
-        let model = Model::find(&format!("weights/{model}.safetensors")).unwrap();
+        let model = styles::find(&format!("weights/{model}.safetensors")).unwrap();
         let name = format!("{} in {}", photo.display(), model.metadata.name);
         let input = repaint::media::picture::read(&photo).unwrap();
         assert_paints_like_the_cpu(&name, &model, None, &input);

@@ -15,6 +15,7 @@ use repaint::network::{Network, Width};
 use repaint::paint::Painter;
 use repaint::scale::resized;
 use repaint::steady::USUAL;
+use repaint::styles;
 
 /// Paints with every level and holds the results against the reference.
 fn assert_paints_like_the_reference(model: &Model, sizes: &[(usize, usize)]) {
@@ -194,7 +195,7 @@ fn plain_pictures_stay_plain() {
 fn patterns_that_strided_layers_cancel_stay_plain() {
     // Every pixel of the half resolution sees the same: the painting has one colour.
     for name in ["starry_night", "udnie", "composition_vii"] {
-        let model = Model::find(name).unwrap();
+        let model = styles::find(name).unwrap();
         for level in Level::all_supported() {
             let mut engine = Cpu::new(Some(2), Some(level)).unwrap();
             engine.load(&model).unwrap();
@@ -222,7 +223,7 @@ fn patterns_that_strided_layers_cancel_stay_plain() {
 
 #[test]
 fn what_a_nearly_plain_picture_shows_is_painted() {
-    let model = Model::find("starry_night").unwrap();
+    let model = styles::find("starry_night").unwrap();
     let mut reference = Candle::new(Device::Cpu, Some(2)).unwrap();
     reference.load(&model).unwrap();
     for level in Level::all_supported() {
@@ -308,7 +309,7 @@ fn a_film_that_stands_still_is_as_sharp_as_its_first_painting() {
     let lake = resized(&picture::read(&lake).unwrap(), 200, 152).unwrap();
     for name in ["the_scream", "great_wave"] {
         let mut engine = Cpu::new(Some(2), None).unwrap();
-        engine.load(&Model::find(name).unwrap()).unwrap();
+        engine.load(&styles::find(name).unwrap()).unwrap();
         let mut painter = Painter::new(Box::new(engine), 1.0, false);
         painter.set_steadiness(USUAL);
         let mut sharpnesses = (0..12).map(|_| {

@@ -12,9 +12,9 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use common::data;
-#[cfg(feature = "video")]
-use repaint::model::Model;
 use repaint::model::Precision;
+#[cfg(feature = "video")]
+use repaint::styles;
 use small_model::small_model;
 use studio::studio;
 
@@ -98,7 +98,7 @@ fn a_clip_is_measured_as_it_is_painted() -> Result<()> {
         return Ok(());
     };
     let studio = studio(0)?;
-    let model = Model::find("the_scream")?;
+    let model = styles::find("the_scream")?;
     model.write(&studio.path().join("small.safetensors"), Precision::F32)?;
     let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
     let own = ["--style", "painting.png", "--style-size", "48", "--json"];

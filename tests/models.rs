@@ -14,6 +14,7 @@ use repaint::backend::cpu::Cpu;
 use repaint::frame::Frame;
 use repaint::kernels::Level;
 use repaint::model::{Model, Precision};
+use repaint::styles;
 use repaint::tensors;
 use small_model::small_model;
 use torch_file::TorchFile;
@@ -276,7 +277,7 @@ fn styles_that_began_as_one_are_mixed() {
     let told = stdout(&run(&["mix", "udnie", "great_wave:3"]));
     assert_eq!(Path::new(told.trim_end()), place);
     let mixed = Model::read(&place).unwrap();
-    let [udnie, wave] = ["udnie", "great_wave"].map(|name| Model::find(name).unwrap());
+    let [udnie, wave] = ["udnie", "great_wave"].map(|name| styles::find(name).unwrap());
     for (name, tensor) in &mixed.tensors {
         let (one, other) = (&udnie.tensors[name].data, &wave.tensors[name].data);
         for (mixed, (one, other)) in tensor.data.iter().zip(one.iter().zip(other)) {
@@ -331,7 +332,7 @@ fn styles_that_cannot_be_mixed_are_told() {
     let home = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| repaint(home.path(), args);
     let path = |name: &str| home.path().join(name);
-    let udnie = Model::find("udnie").unwrap();
+    let udnie = styles::find("udnie").unwrap();
     let mut other = Model::random(udnie.network, 1).unwrap();
     other
         .write(&path("other.safetensors"), Precision::F32)

@@ -1,11 +1,14 @@
 //! Styles in other colours: the map in the weights, and `repaint models recolor`.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use program::{done, repaint};
 use repaint::frame::Frame;
 use repaint::media::picture;
 use repaint::model::{Model, Precision};
@@ -13,23 +16,7 @@ use repaint::network::{CARRIED, Network, Width};
 use repaint::ops::transformer;
 use repaint::output::Existing;
 use repaint::palette::{ColorMap, Palette};
-
-fn repaint(home: &Path, args: &[&str]) -> Result<Output> {
-    Ok(Command::new(env!("CARGO_BIN_EXE_repaint"))
-        .args(args)
-        .current_dir(home)
-        .env("HOME", home)
-        .env("XDG_DATA_HOME", home.join("data"))
-        .output()?)
-}
-
-/// Runs a command that has to succeed.
-fn done(home: &Path, args: &[&str]) -> Result<()> {
-    let output = repaint(home, args)?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{args:?}: {words}");
-    Ok(())
-}
+use repaint::styles;
 
 /// A picture of reds and blues, from dark to light.
 fn sunset() -> Frame {
@@ -147,7 +134,7 @@ fn networks_without_memory_and_of_other_widths_are_recoloured() -> Result<()> {
             ],
         )?;
         let (before, after) = (
-            Model::find(&match model {
+            styles::find(&match model {
                 "udnie_medium" => model.to_string(),
                 _ => home.path().join(model).to_string_lossy().into_owned(),
             })?,

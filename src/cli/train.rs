@@ -11,7 +11,8 @@ use crate::train::Start;
 /// `repaint train`.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
-    /// Picture of the painting to learn from
+    /// Picture of the painting to learn from; a folder of paintings to learn how styles are foretold from
+    /// pictures
     pub painting: PathBuf,
     /// Folder of photographs to train on; three pictures of the program's own when not given
     #[arg(long, value_name = "DIR")]
@@ -27,7 +28,7 @@ pub struct TrainArgs {
     /// Width of the network [default: small]
     #[arg(long, value_enum)]
     pub network: Option<WidthArg>,
-    /// Training steps [default: 150; 2000 with --start random]
+    /// Training steps [default: 100; 150 for medium networks and with another --start, 2000 with random]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Photographs in a step
@@ -52,8 +53,9 @@ pub struct TrainArgs {
     /// Whether the network also sees its last painting, which steadies it in motion
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,
-    /// What to start with: a model of the same width (file or name), `built-in` (the mean of the built-in
-    /// styles) or `random` [default: built-in; random for large networks]
+    /// What to start with: `foretold` (from the painting, for small networks), `built-in` (the mean of the built-in
+    /// styles), `random`, or a model of the same width, a file or name [default: foretold; built-in for medium
+    /// networks, random for large ones]
     #[arg(long, value_name = "MODEL")]
     pub start: Option<Start>,
     /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for

@@ -16,6 +16,7 @@ use crate::frame::Frame;
 use crate::model::Model;
 use crate::network::{Network, Width};
 use crate::steady::{self, Seen, Steadier, Watcher};
+use crate::styles;
 
 /// Frames painted before the first that is timed.
 const WARM_UP: usize = 2;
@@ -55,7 +56,7 @@ struct Figures {
 /// Runs the command.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let model = match (&args.model, &args.channels) {
-        (Some(name), _) => Model::find(name)?,
+        (Some(name), _) => styles::find(name)?,
         (None, Some(channels)) => Model::random(Network::new(*channels), 1)?,
         (None, None) => {
             let width = args.network.map_or(Width::Small, Width::from);

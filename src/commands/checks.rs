@@ -15,10 +15,10 @@ use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
 use crate::media::picture;
-use crate::model::{self, Model, Origin};
 use crate::output::{Existing, Output};
 use crate::paint::Painter;
 use crate::strokes::Strokes;
+use crate::styles::{self, Origin};
 
 /// What `--overwrite` asks for.
 pub(super) fn existing(overwrite: bool) -> Existing {
@@ -67,13 +67,13 @@ pub(super) fn stem(path: &Path) -> String {
 
 /// Where the user's model of this name belongs; says if it will be found in the place of a built-in one.
 pub(super) fn place_of(name: &str) -> Result<PathBuf> {
-    let folder = model::user_folder()
+    let folder = styles::user_folder()
         .context("no home folder for models: name the model file with --output")?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make folder `{}`", folder.display()))?;
     let built_in =
         |(known, origin): &(String, Origin)| known == name && matches!(origin, Origin::BuiltIn(_));
-    if model::list().iter().any(built_in) {
+    if styles::list().iter().any(built_in) {
         remark!(
             "`{name}` will mean this style, not the built-in one: --output names another place"
         );
@@ -113,7 +113,7 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
 /// Finds the model and loads it into the engine that the arguments ask for. Sets the number of threads.
 pub(super) fn open_painter(args: &PaintArgs) -> Result<Painter> {
     set_threads(args.threads)?;
-    let model = Model::find(&args.model)?;
+    let model = styles::find(&args.model)?;
     let mask = open_mask(args)?;
     let mut backend = open_backend(args)?;
     backend.load(&model)?;

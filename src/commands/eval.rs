@@ -17,6 +17,7 @@ use crate::frame::{Carried, Frame};
 use crate::model::Model;
 use crate::paint::Painter;
 use crate::steady::USUAL;
+use crate::styles;
 use crate::train::evaluate::{Evaluation, Exam, evaluate};
 use crate::train::{Event, vgg};
 
@@ -48,7 +49,7 @@ pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
             photos.display()
         );
     }
-    let model = Model::find(&args.model)?;
+    let model = styles::find(&args.model)?;
     ensure!(
         model.network.input_channels == 3,
         "`{}` sees {} channels: only networks that see RGB alone can be measured",
@@ -76,7 +77,7 @@ pub fn run(args: &EvalArgs, stop: &AtomicBool) -> Result<()> {
                 "measuring on {photos} pictures of the program's own: --photos names others"
             ),
         },
-        Event::Step(_) => {}
+        Event::Step(_) | Event::Looking(_) => {}
     })?;
     let film = paint_film(&model, &frames, stop)?;
     let (Some(found), false) = (found, stop.load(Ordering::SeqCst)) else {

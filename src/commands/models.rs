@@ -4,17 +4,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::checks::{ensure_model_name, existing, place_of, remark_use, stem, weighted};
 use super::{Interrupted, STOP, ensure_input_file};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
+use crate::colors;
 use crate::fetch::{self, Fetched, Source, VGG19};
-use crate::model::{self, Model, Origin, Precision};
+use crate::media::picture;
+use crate::model::{Model, Precision};
 use crate::network::Network;
 use crate::output::{Existing, Output};
-use crate::train;
+use crate::photos;
+use crate::predict::Predictor;
+use crate::styles::{self, Origin};
+use crate::train::Settings;
 
 /// Environment variable with another address of torchvision's VGG19: a mirror.
 const VGG19_URL: &str = "REPAINT_VGG19_URL";
@@ -26,6 +31,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
         ModelsCommand::Show { model } => show(model),
         ModelsCommand::Import {
             file,
+            predictor,
             output,
             title,
             painter,
@@ -35,7 +41,15 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(place) = output {
                 ensure_model_name(place)?;
             }
-            let mut model = Model::import(file)?;
+            let mut model = match (picture::is_picture(file), predictor) {
+                (true, None) => styles::foretell(file, &Predictor::built_in()?)?,
+                (true, Some(place)) => styles::foretell(file, &Predictor::read(place)?)?,
+                (false, None) => Model::import(file)?,
+                (false, Some(_)) => bail!(
+                    "`{}` is no picture: leave out --predictor, which foretells the styles of pictures",
+                    file.display()
+                ),
+            };
             if let Some(title) = title {
                 model.metadata.title.clone_from(title);
             }
@@ -55,8 +69,8 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             }
             let (mut parts, mut names) = (Vec::new(), Vec::new());
             for text in models {
-                let (name, share) = weighted(text, |text| model::locate(text).is_ok())?;
-                parts.push((Model::find(name)?, share));
+                let (name, share) = weighted(text, |text| styles::locate(text).is_ok())?;
+                parts.push((styles::find(name)?, share));
                 names.push(stem(Path::new(name)));
             }
             let mut mixed = Model::mix(&parts)?;
@@ -79,17 +93,19 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(place) = output {
                 ensure_model_name(place)?;
             }
-            let (style, colors) = (Model::find(model)?, stem(picture));
+            let (mut style, name_of_colors) = (styles::find(model)?, stem(picture));
             let part = f64::from(*palette);
-            let mut style = train::recolored(style, picture, photos.as_deref(), part)?;
+            let aim = photos::read_scaled(picture, Settings::default().style_size)?;
+            let seen = photos::photos_of(photos.as_deref())?;
+            colors::fit(&mut style, &aim, &seen, part)?;
             let about = &mut style.metadata;
-            let shown = one_line(&colors);
+            let shown = one_line(&name_of_colors);
             about.recipe += &format!("# recoloured: {shown} {part:.3}\n");
             about.losses.clear();
             if let Some(title) = title {
                 about.title.clone_from(title);
             }
-            let name = format!("{}_{colors}", stem(Path::new(model)));
+            let name = format!("{}_{name_of_colors}", stem(Path::new(model)));
             install(style, output.as_deref(), &name, existing(*overwrite))
         }
         ModelsCommand::Export {
@@ -99,7 +115,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             overwrite,
         } => {
             ensure_model_name(output)?;
-            let mut model = Model::find(model)?;
+            let mut model = styles::find(model)?;
             write(
                 &mut model,
                 output,
@@ -114,9 +130,9 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
 fn list() -> Result<()> {
     let head = ["NAME", "TITLE", "PAINTER", "YEAR", "NETWORK", "WHERE"];
     let mut rows = vec![head.map(String::from)];
-    for (name, origin) in model::list() {
+    for (name, origin) in styles::list() {
         let known = rows.iter().any(|row| row[0] == name);
-        match Model::open(&name, &origin) {
+        match styles::open(&name, &origin) {
             Ok(model) => rows.push([
                 one_line(&name),
                 one_line(&model.metadata.title),
@@ -152,12 +168,12 @@ fn list() -> Result<()> {
 }
 
 fn show(name: &str) -> Result<()> {
-    let origin = model::locate(name)?;
-    let model = Model::open(name, &origin)?;
+    let origin = styles::locate(name)?;
+    let model = styles::open(name, &origin)?;
     let (about, network) = (&model.metadata, &model.network);
     let size = match &origin {
         Origin::File(path) => std::fs::metadata(path)?.len(),
-        Origin::BuiltIn(_) => model.to_bytes(Precision::F16)?.len() as u64,
+        Origin::BuiltIn(_) | Origin::Picture(_) => model.to_bytes(Precision::F16)?.len() as u64,
     };
     let facts = [
         ("name", one_line(&about.name)),
@@ -246,6 +262,7 @@ fn place(origin: &Origin) -> String {
     match origin {
         Origin::BuiltIn(_) => "built in".to_string(),
         Origin::File(path) => path.display().to_string(),
+        Origin::Picture(path) => format!("foretold from {}", path.display()),
     }
 }
 

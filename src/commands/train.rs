@@ -43,7 +43,13 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             if skipped > 0 {
                 say!("photos left out because they could not be read: {skipped}");
             }
-            remark_use(args.output.as_deref(), &stem(&job.output));
+            match job.painting.is_dir() {
+                true => remark!(
+                    "foretell a style with it: repaint models import PICTURE --predictor {}",
+                    job.output.display()
+                ),
+                false => remark_use(args.output.as_deref(), &stem(&job.output)),
+            }
             Ok(())
         }
         End::Stopped { steps, checkpoint } => Err(Interrupted(format!(
@@ -75,7 +81,16 @@ fn resume_command(arguments: impl Iterator<Item = String>) -> String {
 fn job(args: &TrainArgs) -> Result<Job> {
     let settings = settings(args)?;
     settings.ensure_sane()?;
-    ensure_input_file(&args.painting, "picture")?;
+    let many = args.painting.is_dir();
+    ensure!(
+        !many || (args.recipe.is_some() && args.output.is_some()),
+        "`{}` is a folder: name one picture, or learn to foretell styles from many with --recipe \
+         training/predictor.toml and -o",
+        args.painting.display()
+    );
+    if !many {
+        ensure_input_file(&args.painting, "picture")?;
+    }
     let output = match &args.output {
         Some(output) => output.clone(),
         None => place_of(&stem(&args.painting))?,
@@ -102,7 +117,10 @@ fn job(args: &TrainArgs) -> Result<Job> {
             photos.display()
         );
     }
-    let beside = || train::sibling_validation(args.photos.as_deref()?);
+    let beside = || match many {
+        true => None, // what is foretold is measured by `repaint eval`
+        false => train::sibling_validation(args.photos.as_deref()?),
+    };
     Ok(Job {
         settings,
         painting: args.painting.clone(),
@@ -179,6 +197,7 @@ fn show(progress: &mut Progress, settings: &Settings, event: Event) {
                 line: steps == 1 || steps == total || steps.is_multiple_of(LINE_EVERY),
             });
         }
+        Event::Looking(count) => progress.message(format!("looking at {count} paintings")),
         Event::Validating(photos) => progress.message(format!("measuring on {photos} photos")),
     }
 }

@@ -181,6 +181,21 @@ fn heic_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Endings of formats that FFmpeg reads and whose content says little.
+const OTHERS: [&str; 3] = ["avif", "jxl", "tga"];
+
+/// Whether a file is a picture by its first bytes, or by an ending whose files FFmpeg reads.
+pub fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    path.is_file() // others may have to be waited for
+        && ending != "safetensors" // whose first bytes may be any
+        && (ImageReader::open(path)
+            .and_then(ImageReader::with_guessed_format)
+            .is_ok_and(|reader| is_known(&reader))
+            || OTHERS.iter().any(|other| ending == *other)
+            || matches!(heic_file(path), Ok(Some(_))))
+}
+
 fn is_known<R: BufRead + Seek>(reader: &ImageReader<R>) -> bool {
     reader
         .format()

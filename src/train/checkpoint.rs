@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::Settings;
 use super::dataset::Dataset;
 use super::state::Snapshot;
-use crate::frame::Frame;
 use crate::tensors::{self, Precision};
 
 /// Version of the file format.
@@ -28,15 +27,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of these settings, this painting, the photos by their names, and the file of VGG19's weights,
+    /// Of these settings, the pixels of the paintings, the photos by their names, and the file of VGG19's weights,
     /// which has to be readable.
     pub fn new(
         settings: &Settings,
-        painting: &Frame,
+        paintings: &[&[u8]],
         photos: &Dataset,
         vgg19: &Path,
     ) -> Result<Self> {
-        let mut names = Sha256::new();
+        let (mut pixels, mut names) = (Sha256::new(), Sha256::new());
+        paintings
+            .iter()
+            .for_each(|painting| pixels.update(painting));
         for name in photos.names() {
             // The folder may move: names below it decide the order of the photos.
             names.update(name.as_encoded_bytes());
@@ -44,7 +46,7 @@ impl Origin {
         }
         Ok(Self {
             settings: settings.clone(),
-            painting: digest(&painting.pixels),
+            painting: hexadecimal(pixels.finalize()),
             photos: hexadecimal(names.finalize()),
             vgg19: digest_of(vgg19)?,
         })

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::loss::{Form, PerceptualLoss};
 use super::measure::{Validation, flicker, validate};
 use super::vgg::Vgg19;
-use super::{Event, Settings, dataset, to_tensor, weights_of};
+use super::{Event, Settings, to_tensor, weights_of};
 use crate::backend::{Device, candle};
 use crate::frame::Frame;
 use crate::model::Model;
+use crate::photos;
 
 /// What to measure a model on.
 #[derive(Clone, Debug)]
@@ -53,8 +54,8 @@ pub fn evaluate(
         .with_context(|| format!("the recipe in model `{}` is damaged", model.metadata.name))?;
     let device = candle::open(exam.device, &mut |text| tell(Event::Remark(text)))?;
     let size = exam.style_size.unwrap_or(recipe.style_size);
-    let style = dataset::read_scaled(&exam.style, size)?;
-    let photos = dataset::photos_of(exam.photos.as_deref())?;
+    let style = photos::read_scaled(&exam.style, size)?;
+    let photos = photos::photos_of(exam.photos.as_deref())?;
     let loss = PerceptualLoss::new(
         Vgg19::read(&exam.vgg19, &device)?,
         &to_tensor(&style, &device)?,

@@ -32,10 +32,16 @@ pub struct PerceptualLoss {
     form: Form,
     content_layers: Vec<String>,
     layers: Vec<String>, // those of the content and of the style
-    style: Vec<Goal>,
+    style_layers: Vec<String>,
+    style: Goals,
 }
 
+/// What style layers are to become.
+#[derive(Clone)]
+pub struct Goals(Vec<Goal>);
+
 /// What a style layer is to become.
+#[derive(Clone)]
 struct Goal {
     layer: String,
     gram: Tensor, // (1, C, C)
@@ -60,29 +66,39 @@ impl PerceptualLoss {
         style_layers: &[String],
         form: Form,
     ) -> Result<Self> {
-        let features = vgg.features(painting, style_layers)?;
-        let style = features
-            .into_iter()
-            .map(|(layer, features)| {
-                let gram = gram(&features)?;
-                let mean_square = f64::from(gram.sqr()?.mean_all()?.to_scalar::<f32>()?);
-                Ok(Goal {
-                    layer,
-                    gram,
-                    mean_square: mean_square.max(LEAST_MEAN_SQUARE),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
         let mut layers = [content_layers, style_layers].concat();
         layers.sort();
         layers.dedup();
-        Ok(Self {
+        let mut loss = Self {
             vgg,
             form,
             content_layers: content_layers.to_vec(),
             layers,
-            style,
-        })
+            style_layers: style_layers.to_vec(),
+            style: Goals(Vec::new()),
+        };
+        loss.style = loss.goals(painting)?;
+        Ok(loss)
+    }
+
+    /// What the losses aim at with another painting, of the same kind as [`PerceptualLoss::new`] takes.
+    pub fn goals(&self, painting: &Tensor) -> Result<Goals> {
+        let features = self.vgg.features(painting, &self.style_layers)?;
+        let goals = features.into_iter().map(|(layer, features)| {
+            let gram = gram(&features)?;
+            let mean_square = f64::from(gram.sqr()?.mean_all()?.to_scalar::<f32>()?);
+            Ok(Goal {
+                layer,
+                gram,
+                mean_square: mean_square.max(LEAST_MEAN_SQUARE),
+            })
+        });
+        Ok(Goals(goals.collect::<Result<_>>()?))
+    }
+
+    /// Aims at these from now on.
+    pub fn aim(&mut self, goals: &Goals) {
+        self.style = goals.clone();
     }
 
     /// The losses of `painted` against the photos `content`, both (N, 3, H, W), RGB 0..255. Nothing
@@ -107,7 +123,7 @@ impl PerceptualLoss {
             });
         }
         let mut style = Vec::new();
-        for goal in &self.style {
+        for goal in &self.style.0 {
             let size = match self.form {
                 Form::Relative => goal.mean_square,
                 Form::Absolute => 1.0,

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::dataset::{Photo, cut};
+use super::dataset::cut;
 use super::loss::{PerceptualLoss, grid};
 use super::motion::Motion;
 use super::stability::Moved;
@@ -21,6 +21,7 @@ use crate::media::picture;
 use crate::network::Network;
 use crate::ops::transformer;
 use crate::output::Existing;
+use crate::photos::Photo;
 
 /// Photos in the preview, one in each row.
 const ROWS: usize = 4;

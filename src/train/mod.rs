@@ -6,7 +6,6 @@
 
 pub mod adam;
 mod checkpoint;
-mod colors;
 mod curves;
 pub mod dataset;
 pub mod evaluate;
@@ -16,10 +15,12 @@ pub mod loss;
 mod measure;
 mod motion;
 pub mod optimize;
+mod paintings;
 mod product;
 mod settings;
 mod stability;
 mod state;
+mod subject;
 pub mod vgg;
 mod watch;
 
@@ -33,14 +34,15 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Device, candle};
+use crate::colors;
 use crate::frame::Frame;
 use crate::media::picture;
 use crate::model::Model;
 use crate::output::Existing;
+use crate::photos;
 use crate::tensors::Precision;
 use adam::OneCycle;
 use checkpoint::Origin;
-pub use colors::recolored;
 use dataset::Dataset;
 use folder::Folder;
 use journal::Journal;
@@ -48,7 +50,7 @@ use loss::{Form, PerceptualLoss, grid, total_variation};
 use measure::{Preview, validate};
 pub use measure::{SHORT, Validation};
 pub use settings::{Settings, Start};
-use state::State;
+use subject::Subject;
 use vgg::Vgg19;
 
 /// Part of the steps in which the learning rate rises.
@@ -88,6 +90,8 @@ pub enum Event {
     Remark(String),
     /// A step was made.
     Step(Step),
+    /// So many paintings are looked at before the first step.
+    Looking(usize),
     /// The training is over, the model is being measured on this many photos.
     Validating(usize),
 }
@@ -161,7 +165,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let settings = &job.settings;
     settings.ensure_sane()?;
     let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;
-    let painting = dataset::read_scaled(&job.painting, settings.style_size)?;
+    let subject = Subject::open(job, tell)?;
     let data = Dataset::open(
         job.photos.as_deref(),
         settings.batch,
@@ -169,35 +173,23 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         settings.seed,
     )?;
     let validation = match &job.validation {
-        Some(folder) => dataset::photos_in(folder)?,
+        Some(folder) => photos::photos_in(folder)?,
         None => Vec::new(),
     };
     let folder = Folder::of(&job.output);
     let checkpoint = folder.checkpoint();
-    let origin = Origin::new(settings, &painting, &data, &job.vgg19)?;
+    let origin = Origin::new(settings, &subject.pixels(), &data, &job.vgg19)?;
     let network = settings.network();
-    let mut state = State::new(&network, settings.seed, settings.steps, &device)?;
-    let start = match &settings.start {
-        Start::Random => None,
-        Start::Model(name) => Some(Model::find(name)?),
-        Start::BuiltIn => Some(Model::built_in_mean(settings.network)?.with_context(|| {
-            let [a, b, c] = network.channels;
-            format!("no built-in style has {a}-{b}-{c} channels to start with: use --start random")
-        })?),
-    };
-    if let Some(model) = start {
-        state.begin_with(&network, &model)?;
-    }
+    let mut state = subject.state(job, &device)?;
     if job.resume {
         let found = checkpoint::read(&checkpoint, &origin)?;
         state
             .restore(&found)
             .with_context(|| format!("could not go on from `{}`", checkpoint.display()))?;
     }
-    let weights = state.weights();
-    let loss = PerceptualLoss::new(
+    let mut loss = PerceptualLoss::new(
         Vgg19::read(&job.vgg19, &device)?,
-        &to_tensor(&painting, &device)?,
+        &to_tensor(subject.painting(), &device)?,
         &settings.content_layers,
         &settings.style_layers,
         Form::Relative,
@@ -228,6 +220,7 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
             for remark in batch.remarks {
                 tell(Event::Remark(remark));
             }
+            let weights = subject.begin_step(&state, &mut loss, &device)?;
             let photos = Tensor::from_vec(batch.pixels, batch_shape, &device)?;
             let shown = stability::paint(&network, &weights, &photos, settings, state.steps())?;
             let losses = loss.of(&shown.painted, &shown.photos)?;
@@ -287,32 +280,34 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
             journal.add(step)?;
             tell(Event::Step(step));
             if steps.is_multiple_of(job.preview_every) || steps == settings.steps {
-                preview.write(&network, &state.average())?;
+                preview.write(&network, &subject.shown(&state, &device)?)?;
                 let curves = curves::draw(journal.steps());
                 picture::write(&folder.curves(), &curves, Existing::Overwrite)?;
             }
         }
         Ok::<_, anyhow::Error>(false)
     })?;
-    let mut average = state.average();
-    if !stopped && settings.palette > 0.0 {
-        let mut model = product::model(job, &average, None)?;
-        colors::fit(
-            &mut model,
-            &painting,
-            data.photos(),
-            settings.palette,
-            &device,
-        )?;
-        average = weights_of(&model, &device)?;
-        preview.write(&network, &average)?;
-    }
     let mut losses = None;
-    if !stopped && !validation.is_empty() {
-        checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
-        tell(Event::Validating(validation.len()));
-        losses = validate(&network, &average, &loss, &validation, &device, stop, tell)?;
-        stopped = losses.is_none() && stop.load(Ordering::SeqCst);
+    if let (Subject::Style(painting), false) = (&subject, stopped) {
+        let mut model = product::model(job, &state.average())?;
+        if settings.palette > 0.0 {
+            colors::fit(&mut model, painting, data.photos(), settings.palette)?;
+            preview.write(&network, &weights_of(&model, &device)?)?;
+        }
+        if !validation.is_empty() {
+            checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
+            tell(Event::Validating(validation.len()));
+            let weights = weights_of(&model, &device)?;
+            losses = validate(&network, &weights, &loss, &validation, &device, stop, tell)?;
+            stopped = losses.is_none() && stop.load(Ordering::SeqCst);
+            model.metadata.losses = losses
+                .as_ref()
+                .map(Validation::to_string)
+                .unwrap_or_default();
+        }
+        if !stopped {
+            model.write(&job.output, Precision::F32)?;
+        }
     }
     if stopped {
         return Ok(End::Stopped {
@@ -320,8 +315,9 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
             checkpoint,
         });
     }
-    let model = product::model(job, &average, losses.as_ref())?;
-    model.write(&job.output, Precision::F32)?;
+    if let Subject::Styles(paintings) = &subject {
+        product::write_predictor(job, paintings, &state.average())?;
+    }
     checkpoint::remove(&checkpoint)?;
     Ok(End::Finished {
         validation: losses,

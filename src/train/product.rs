@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-use super::{Job, Start, Validation, checkpoint};
+use super::paintings::Paintings;
+use super::{Job, Start, checkpoint};
 use crate::model::{Metadata, Model};
 
-/// The model of a finished training.
-pub fn model(
-    job: &Job,
-    weights: &BTreeMap<String, Tensor>,
-    losses: Option<&Validation>,
-) -> Result<Model> {
+/// The model of a finished training, not yet measured.
+pub fn model(job: &Job, weights: &BTreeMap<String, Tensor>) -> Result<Model> {
     let mut settings = job.settings.clone();
     if let Start::Model(start) = &mut settings.start {
         let name = Path::new(start).file_name(); // a place on this machine says nothing elsewhere
@@ -32,14 +29,31 @@ pub fn model(
         year: settings.year.clone(),
         recipe: settings.to_toml()?,
         program: format!("repaint {}", env!("CARGO_PKG_VERSION")),
-        losses: losses.map(Validation::to_string).unwrap_or_default(),
         date: today(),
+        ..Metadata::default()
     };
     let tensors = weights
         .iter()
         .map(|(name, tensor)| Ok((name.clone(), checkpoint::values(tensor)?)))
         .collect::<Result<_>>()?;
     Model::new(metadata, tensors)
+}
+
+/// Writes what a training on the paintings of a folder has learned.
+pub fn write_predictor(
+    job: &Job,
+    paintings: &Paintings,
+    trained: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let about = [
+        ("recipe", job.settings.to_toml()?),
+        ("program", format!("repaint {}", env!("CARGO_PKG_VERSION"))),
+        ("date", today()),
+    ];
+    let about = about.map(|(key, value)| (key.to_string(), value)).into();
+    let bytes = paintings.to_bytes(trained, about)?;
+    crate::output::write_whole(&job.output, &bytes)
+        .with_context(|| format!("could not write predictor `{}`", job.output.display()))
 }
 
 /// Today's date (UTC), YYYY-MM-DD, by the proleptic Gregorian calendar (Hinnant, "chrono-compatible

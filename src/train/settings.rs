@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::vgg::Vgg19;
-use crate::model::Model;
 use crate::network::{Network, Width};
+use crate::styles;
 
 /// Settings of a training, as recipes and model files hold them (TOML).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,13 +55,17 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// What the weights of a network are before the first step; `built-in`, `random` or a model in recipes.
+/// What the weights of a network are before the first step; `foretold`, `built-in`, `random` or a model in
+/// recipes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Start {
+    /// Those that are foretold from the painting, of the small network alone (see [`crate::predict`]): 60 steps
+    /// from there are worth 150 from the mean of the built-in styles (`training/README.md`).
+    #[default]
+    Foretold,
     /// The mean of the built-in styles of this width: as near to a new painting after 60 steps as the one of
     /// them that is best for it, which no figure foretells (`training/README.md`).
-    #[default]
     BuiltIn,
     /// Random values.
     Random,
@@ -72,6 +76,7 @@ pub enum Start {
 impl From<String> for Start {
     fn from(text: String) -> Self {
         match text.as_str() {
+            "foretold" => Self::Foretold,
             "built-in" => Self::BuiltIn,
             "random" => Self::Random,
             _ => Self::Model(text),
@@ -82,6 +87,7 @@ impl From<String> for Start {
 impl From<Start> for String {
     fn from(start: Start) -> Self {
         match start {
+            Start::Foretold => "foretold".to_string(),
             Start::BuiltIn => "built-in".to_string(),
             Start::Random => "random".to_string(),
             Start::Model(name) => name,
@@ -97,14 +103,17 @@ impl Default for Settings {
 
 impl Settings {
     /// The defaults for a network of this width that begins so: a style that begins with others needs a
-    /// thirteenth of the steps. Without `start` it is the built-in styles, where some have this width.
+    /// thirteenth of the steps. Without `start` it is what is foretold, or the built-in styles, where some have
+    /// this width.
     pub fn usual(network: Width, start: Option<Start>) -> Self {
-        let start = start.unwrap_or_else(|| match Model::has_built_in(network) {
-            true => Start::BuiltIn,
-            false => Start::Random,
+        let start = start.unwrap_or_else(|| match network {
+            Width::Small => Start::Foretold,
+            _ if styles::has_built_in(network) => Start::BuiltIn,
+            _ => Start::Random,
         });
         let (steps, crop) = match start {
             Start::Random => (2000, 192),
+            Start::Foretold => (100, 144),
             Start::BuiltIn | Start::Model(_) => (150, 144),
         };
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();

@@ -66,10 +66,9 @@ pub struct Snapshot {
 }
 
 impl State {
-    /// The state before the first of `total` steps.
-    pub fn new(network: &Network, seed: u64, total: u32, device: &Device) -> Result<Self> {
-        let (names, vars): (Vec<_>, Vec<_>) =
-            first_weights(network, seed, device)?.into_iter().unzip();
+    /// The state before the first of `total` steps, with these weights; `watch` sees when steps go wrong.
+    pub fn new(weights: Vec<(String, Var)>, total: u32, watch: Watch) -> Result<Self> {
+        let (names, vars): (Vec<_>, Vec<_>) = weights.into_iter().unzip();
         let config = AdamConfig {
             clip_norm: Some(CLIP_NORM),
             ..AdamConfig::default()
@@ -79,7 +78,7 @@ impl State {
             names,
             vars,
             total,
-            watch: Watch::default(),
+            watch,
             steps: 0,
             returns: 0,
         })
@@ -231,7 +230,7 @@ impl State {
             });
         }
         self.adam.restore(moments, snapshot.steps);
-        self.watch = Watch::from_tensor(find(RECENT)?);
+        self.watch.restore(find(RECENT)?);
         self.steps = snapshot.steps;
         self.returns = snapshot.returns;
         Ok(())
@@ -265,7 +264,7 @@ fn decay(step: u32, total: u32) -> f64 {
 
 /// Random weights as PyTorch's `Conv2d` draws them (uniform, up to 1 / sqrt(fan-in)), norms that
 /// change nothing; by name, in the order of [`Network::tensors`].
-fn first_weights(
+pub fn first_weights(
     network: &Network,
     seed: u64,
     device: &candle_core::Device,
@@ -320,7 +319,11 @@ mod tests {
     #[test]
     fn a_return_puts_everything_back_but_the_rate() -> Result<()> {
         let network = Network::new([8, 16, 32]);
-        let mut state = State::new(&network, 7, 100, &Device::Cpu)?;
+        let mut state = State::new(
+            first_weights(&network, 7, &Device::Cpu)?,
+            100,
+            Watch::new(10.0),
+        )?;
         let step = |state: &mut State| {
             let sum = state
                 .vars

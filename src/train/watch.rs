@@ -11,16 +11,25 @@ const REMEMBERED: usize = 51;
 /// Losses needed before one can be called too large.
 const ENOUGH: usize = 20;
 
-/// A loss is too large when it is more than this many times the median.
-const TOO_LARGE: f32 = 10.0;
+/// A loss is too large when it is more than this many times the median, where all are of one painting.
+pub const TOO_LARGE: f32 = 10.0;
 
 /// The recent losses.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
+    most: f32,
     recent: VecDeque<f32>,
 }
 
 impl Watch {
+    /// No losses yet; one of more than `most` times the median will be too large.
+    pub fn new(most: f32) -> Self {
+        Self {
+            most,
+            recent: VecDeque::new(),
+        }
+    }
+
     /// What is wrong with `loss`, if anything is.
     pub fn fault(&self, loss: f32) -> Option<String> {
         if !loss.is_finite() {
@@ -29,7 +38,7 @@ impl Watch {
         let mut sorted: Vec<f32> = self.recent.iter().copied().collect();
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2)?;
-        (sorted.len() >= ENOUGH && loss > TOO_LARGE * median).then(|| {
+        (sorted.len() >= ENOUGH && loss > self.most * median).then(|| {
             format!(
                 "the loss is {loss:.3}, {:.0} times the usual",
                 loss / median
@@ -54,10 +63,9 @@ impl Watch {
     }
 
     /// The reverse of [`Watch::to_tensor`].
-    pub fn from_tensor(tensor: &Tensor) -> Self {
-        let mut watch = Self::default();
-        tensor.data.iter().for_each(|loss| watch.add(*loss));
-        watch
+    pub fn restore(&mut self, tensor: &Tensor) {
+        self.recent.clear();
+        tensor.data.iter().for_each(|loss| self.add(*loss));
     }
 }
 
@@ -67,7 +75,7 @@ mod tests {
 
     #[test]
     fn losses_far_above_the_median_and_no_numbers_are_faults() {
-        let mut watch = Watch::default();
+        let mut watch = Watch::new(TOO_LARGE);
         assert_eq!(watch.fault(1e9), None, "nothing is known yet");
         assert!(watch.fault(f32::NAN).is_some());
         for step in 0..200 {
@@ -84,6 +92,8 @@ mod tests {
                 .is_some_and(|fault| fault.contains("10 times"))
         );
         assert!(watch.fault(f32::INFINITY).is_some());
-        assert_eq!(Watch::from_tensor(&watch.to_tensor()), watch);
+        let mut again = Watch::new(TOO_LARGE);
+        again.restore(&watch.to_tensor());
+        assert_eq!(again, watch);
     }
 }

@@ -1,8 +1,9 @@
 //! Training: the losses and ten steps against PyTorch's (`pytorch`), what a training
-//! starts with (`start`), and small trainings from end to end.
+//! starts with (`start`), learning from many paintings (`many`), and small trainings from end to end.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod many;
 mod pytorch;
 mod start;
 #[path = "../common/studio.rs"]
@@ -44,7 +45,7 @@ fn a_training_past_broken_photos_ends_with_a_model_that_says_how_it_was_made() -
     let end = train(&job, &GO, &mut |event| match event {
         Event::Remark(text) => remarks.push(text),
         Event::Step(step) => steps.push(step.steps),
-        Event::Validating(_) => {}
+        Event::Validating(_) | Event::Looking(_) => {}
     })?;
 
     let End::Finished {

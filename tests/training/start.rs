@@ -9,6 +9,9 @@ use repaint::model::{Model, Precision};
 use repaint::network::{Network, Width};
 use repaint::output::Existing;
 use repaint::palette::Palette;
+use repaint::photos::read_scaled;
+use repaint::predict::Predictor;
+use repaint::styles;
 use repaint::tensors;
 use repaint::train::dataset::Dataset;
 use repaint::train::{Event, Job, Settings, Start, train};
@@ -26,7 +29,7 @@ fn a_training_starts_from_a_model_and_gives_it_a_memory() -> Result<()> {
     job.settings.palette = 0.0;
     job.settings.start = Start::Model("starry_night".into());
     train(&job, &GO, &mut |_| {})?;
-    let (first, made) = (Model::find("starry_night")?, Model::read(&job.output)?);
+    let (first, made) = (styles::find("starry_night")?, Model::read(&job.output)?);
     assert!(made.network.memory);
     let (second, name) = (first.network.channels[0], "conv2.conv2d.weight");
     for (name, tensor) in first.tensors.iter().filter(|(other, _)| *other != name) {
@@ -102,6 +105,7 @@ fn a_training_starts_between_the_built_in_styles_and_needs_no_photos() -> Result
     let mut job = job(studio.path(), vgg19, "a.safetensors");
     job.photos = None;
     job.settings = Settings {
+        start: Start::BuiltIn,
         steps: 2,
         style_size: 48,
         learning_rate: 1e-9, // next to nothing is learned
@@ -110,8 +114,8 @@ fn a_training_starts_between_the_built_in_styles_and_needs_no_photos() -> Result
     };
     train(&job, &GO, &mut |_| {})?;
     let made = Model::read(&job.output)?;
-    let (wave, scream) = (Model::find("great_wave")?, Model::find("the_scream")?);
-    let mean = Model::built_in_mean(Width::Small)?.context("no mean")?;
+    let (wave, scream) = (styles::find("great_wave")?, styles::find("the_scream")?);
+    let mean = styles::built_in_mean(Width::Small)?.context("no mean")?;
     for (name, tensor) in &made.tensors {
         assert_close(name, &tensor.data, &mean.tensors[name].data, 1e-4);
     }
@@ -141,6 +145,34 @@ fn a_training_starts_between_the_built_in_styles_and_needs_no_photos() -> Result
 }
 
 #[test]
+fn a_training_starts_from_what_is_foretold_of_its_painting() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(2)?;
+    let mut job = job(studio.path(), vgg19, "a.safetensors");
+    job.settings.start = Start::Foretold;
+    job.settings.learning_rate = 1e-9; // next to nothing is learned
+    job.settings.palette = 0.0;
+    train(&job, &GO, &mut |_| {})?;
+    let painting = read_scaled(&job.painting, job.settings.style_size)?;
+    let foretold = Predictor::built_in()?.model(&painting)?;
+    let made = Model::read(&job.output)?;
+    for (name, tensor) in &foretold.tensors {
+        assert_close(name, &made.tensors[name].data, &tensor.data, 1e-4);
+    }
+    job.settings.network = Width::Medium;
+    let error = train(&job, &GO, &mut |_| {}).err().context("started")?;
+    assert!(
+        error
+            .to_string()
+            .contains("`what is foretold` has [8, 16, 32] channels"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_style_goes_by_the_name_of_its_painting() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());
@@ -162,7 +194,7 @@ fn a_style_goes_by_the_name_of_its_painting() -> Result<()> {
     let models = studio.path().join("repaint/models");
     let model = Model::read(&models.join("painting.safetensors"))?;
     assert_eq!(model.metadata.name, "painting");
-    assert!(model.metadata.recipe.contains("start = \"built-in\""));
+    assert!(model.metadata.recipe.contains("start = \"foretold\""));
     assert!(models.join("painting.training/preview.png").exists());
     let again = run()?;
     let words = String::from_utf8_lossy(&again.stderr);
@@ -182,7 +214,7 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
     };
     let facts = |settings: &Settings| (settings.start.clone(), settings.steps, settings.crop);
     let short = read("style_weight = 3", None, None)?;
-    assert_eq!(facts(&short), (Start::BuiltIn, 150, 144));
+    assert_eq!(facts(&short), (Start::Foretold, 100, 144));
     assert_eq!(short.style_weight, 3.0);
     assert_eq!(
         short,
@@ -193,6 +225,8 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
     );
     let random = read("start = \"random\"\ncrop = 160", None, None)?;
     assert_eq!(facts(&random), (Start::Random, 2000, 160));
+    let medium = read("network = \"medium\"", None, None)?;
+    assert_eq!(facts(&medium), (Start::BuiltIn, 150, 144));
     let large = read("network = \"large\"\nsteps = 10", None, None)?;
     assert_eq!(facts(&large), (Start::Random, 10, 192));
     // The command line wins.

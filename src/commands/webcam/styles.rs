@@ -5,7 +5,8 @@ use std::thread::{Builder, JoinHandle};
 
 use anyhow::{Context, Result};
 
-use crate::model::{self, Model, Origin};
+use crate::model::Model;
+use crate::styles::{self, Origin};
 
 /// The models, by the order of their keys. Clones share them.
 #[derive(Clone)]
@@ -22,21 +23,21 @@ impl Styles {
     /// where none is; `first` comes first when it is none of them. Returns the number of `first`. Fails
     /// when `first` cannot be read.
     pub fn gather(first: &str) -> Result<(Self, usize)> {
-        let origin = model::locate(first)?;
-        let chosen = Model::open(first, &origin)?;
-        let mut known = model::list();
+        let origin = styles::locate(first)?;
+        let chosen = styles::open(first, &origin)?;
+        let mut known = styles::list();
         let as_wide = |(_, origin): &(String, Origin)| match origin {
             Origin::BuiltIn(width) => {
                 Some(*width).filter(|width| width.channels() == chosen.network.channels)
             }
-            Origin::File(_) => None,
+            Origin::File(_) | Origin::Picture(_) => None,
         };
         let width = known.iter().find_map(as_wide).unwrap_or_default();
         let mut names = std::collections::HashSet::new();
         known.retain(|(name, _)| names.insert(name.clone())); // of two, the first is meant
         known.retain(|(_, origin)| !matches!(origin, Origin::BuiltIn(other) if *other != width));
         let meant = |(name, known): &(String, Origin)| {
-            *known == origin && (name == first || matches!(known, Origin::File(_)))
+            *known == origin && (name == first || !matches!(known, Origin::BuiltIn(_)))
         };
         let place = known.iter().position(meant).unwrap_or_else(|| {
             known.insert(0, (first.to_string(), origin.clone()));
@@ -60,7 +61,7 @@ impl Styles {
             .spawn(move || {
                 for style in styles.0.iter() {
                     style.model.get_or_init(|| {
-                        Model::open(&style.name, &style.origin).map_err(|e| format!("{e:#}"))
+                        styles::open(&style.name, &style.origin).map_err(|e| format!("{e:#}"))
                     });
                 }
             })
@@ -80,7 +81,10 @@ impl Styles {
     /// What to call a style on the screen: its title where that is known.
     pub fn title(&self, style: usize) -> &str {
         match self.model(style) {
-            Some(Ok(model)) if !model.metadata.title.is_empty() => &model.metadata.title,
+            Some(Ok(model)) => match &model.metadata.title[..] {
+                "" => &model.metadata.name,
+                title => title,
+            },
             _ => &self.0[style].name,
         }
     }
@@ -104,7 +108,7 @@ mod tests {
             assert_eq!(built_in.len(), 8);
             for style in built_in {
                 assert_eq!(style.origin, Origin::BuiltIn(width));
-                let model = Model::open(&style.name, &style.origin)?;
+                let model = styles::open(&style.name, &style.origin)?;
                 assert_eq!(model.network.channels, width.channels());
             }
         }

@@ -1,0 +1,181 @@
+//! What `--model` means: a model file, a model of the user's or of the program's own by name, or a picture,
+//! whose style is foretold.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::colors;
+use crate::media::picture;
+use crate::model::Model;
+use crate::network::Width;
+use crate::photos::{photos_of, read_scaled};
+use crate::predict::{self, Predictor};
+
+/// How much of a picture's colours a style has that is foretold from it.
+const PALETTE: f64 = 0.5;
+
+/// Where a style comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Inside the program, of this width.
+    BuiltIn(Width),
+    /// A model file of the user's.
+    File(PathBuf),
+    /// A picture, whose style is foretold.
+    Picture(PathBuf),
+}
+
+/// A model inside the program.
+struct BuiltIn {
+    name: &'static str,
+    width: Width,
+    file: &'static [u8],
+}
+
+/// One row of [`BUILT_IN`].
+macro_rules! built_in {
+    ($width:ident, $name:literal) => {
+        BuiltIn {
+            name: $name,
+            width: Width::$width,
+            file: include_bytes!(concat!("../weights/", $name, ".safetensors")),
+        }
+    };
+}
+
+/// The models inside the program.
+const BUILT_IN: &[BuiltIn] = &[
+    built_in!(Small, "starry_night"),
+    built_in!(Small, "great_wave"),
+    built_in!(Small, "the_scream"),
+    built_in!(Small, "udnie"),
+    built_in!(Small, "composition_vii"),
+    built_in!(Small, "woman_with_hat"),
+    built_in!(Small, "delaunay_portrait"),
+    built_in!(Small, "shipwreck"),
+    built_in!(Medium, "starry_night_medium"),
+    built_in!(Medium, "great_wave_medium"),
+    built_in!(Medium, "the_scream_medium"),
+    built_in!(Medium, "udnie_medium"),
+    built_in!(Medium, "composition_vii_medium"),
+    built_in!(Medium, "woman_with_hat_medium"),
+    built_in!(Medium, "delaunay_portrait_medium"),
+    built_in!(Medium, "shipwreck_medium"),
+];
+
+impl BuiltIn {
+    fn read(&self) -> Result<Model> {
+        Model::from_bytes(self.file).with_context(|| format!("built-in model `{}`", self.name))
+    }
+}
+
+/// Finds a style by the path of a model or picture, then by name in the user's model folder, then among the
+/// built-in ones.
+pub fn find(name: &str) -> Result<Model> {
+    open(name, &locate(name)?)
+}
+
+/// Opens a style that [`list`] or [`locate`] found.
+pub fn open(name: &str, origin: &Origin) -> Result<Model> {
+    match origin {
+        Origin::File(path) => Model::read(path),
+        Origin::Picture(path) => foretell(path, &Predictor::built_in()?),
+        Origin::BuiltIn(_) => built_in(name),
+    }
+}
+
+/// The model that `predictor` makes of a picture file, in half of its colours; it has the file's name.
+pub fn foretell(path: &Path, predictor: &Predictor) -> Result<Model> {
+    let picture = read_scaled(path, predict::SHORT)?;
+    let mut model = predictor.model(&picture)?;
+    colors::fit(&mut model, &picture, &photos_of(None)?, PALETTE)?;
+    let stem = path.file_stem().unwrap_or_default();
+    model.metadata.name = stem.to_string_lossy().into_owned();
+    Ok(model)
+}
+
+/// A model inside the program.
+pub fn built_in(name: &str) -> Result<Model> {
+    let found = BUILT_IN.iter().find(|built_in| built_in.name == name);
+    found
+        .with_context(|| format!("no built-in model `{name}`"))?
+        .read()
+}
+
+/// The mean of the built-in models of this width, which is no style but near to many; `None` where none
+/// has this width.
+pub fn built_in_mean(width: Width) -> Result<Option<Model>> {
+    let models = BUILT_IN.iter().filter(|built_in| built_in.width == width);
+    let parts = models.map(|built_in| Ok((built_in.read()?, 1.0)));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    (!parts.is_empty()).then(|| Model::mix(&parts)).transpose()
+}
+
+/// Whether built-in models have this width.
+pub fn has_built_in(width: Width) -> bool {
+    BUILT_IN.iter().any(|built_in| built_in.width == width)
+}
+
+/// Where the style is that `--model name` means: see [`find`].
+pub fn locate(name: &str) -> Result<Origin> {
+    let path = Path::new(name);
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_dir()) {
+        return Ok(match picture::is_picture(path) {
+            true => Origin::Picture(path.to_path_buf()),
+            false => Origin::File(path.to_path_buf()),
+        });
+    }
+    let models = list();
+    if let Some((_, origin)) = models.iter().find(|(known, _)| known == name) {
+        return Ok(origin.clone());
+    }
+    let why = match &found {
+        Ok(_) => "it is a folder".to_string(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_string(),
+        Err(error) => error.to_string(),
+    };
+    let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
+    known.sort();
+    known.dedup();
+    let known = match known.is_empty() {
+        true => "no model is installed: see `repaint models import` and `repaint train`".into(),
+        false => format!("known: {}", known.join(", ")),
+    };
+    bail!("could not open model {name:?}: {why} ({known})")
+}
+
+/// Names and origins of the models that `--model` knows: the user's by name, then the built-in
+/// ones. Of two with the same name the first is meant.
+pub fn list() -> Vec<(String, Origin)> {
+    let mut models = Vec::new();
+    let entries = user_folder().and_then(|folder| std::fs::read_dir(folder).ok());
+    for path in entries.into_iter().flatten().flatten().map(|e| e.path()) {
+        let Some(stem) = path.file_stem().filter(|_| path.is_file()) else {
+            continue;
+        };
+        let name = stem.to_string_lossy().into_owned();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            models.push((name, Origin::File(path)));
+        } else if picture::is_picture(&path) {
+            models.push((name, Origin::Picture(path)));
+        }
+    }
+    // Of one name, what was trained goes before what is foretold.
+    let order =
+        |(name, origin): &(String, Origin)| (name.clone(), matches!(origin, Origin::Picture(_)));
+    models.sort_by_key(order);
+    models.extend(
+        BUILT_IN
+            .iter()
+            .map(|built_in| (built_in.name.to_string(), Origin::BuiltIn(built_in.width))),
+    );
+    models
+}
+
+/// The user's model folder: `repaint/models` in the XDG data folder.
+pub fn user_folder() -> Option<PathBuf> {
+    Some(crate::folders::data()?.join("models"))
+}
