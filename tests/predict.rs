@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use common::data;
-use program::{done, fails};
+use program::{done, fails, repaint};
 use repaint::backend::Device;
 use repaint::frame::Frame;
 use repaint::media::picture;
@@ -181,6 +181,9 @@ fn pictures_are_styles_in_every_command() -> Result<()> {
         home.path(),
         &["models", "import", "red.art", "--title", "Red"],
     )?;
+    let output = repaint(home.path(), &["models", "import", "blue bars.png"])?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.ends_with("--model 'blue bars'\n"), "{words}"); // as a shell takes it
     let listed = done(home.path(), &["models", "list"])?;
     assert!(
         listed

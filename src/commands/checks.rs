@@ -83,8 +83,18 @@ pub(super) fn place_of(name: &str) -> Result<PathBuf> {
 
 /// Says how to paint with a new model, which has a place of the user's choice or, by name, its own.
 pub(super) fn remark_use(place: Option<&Path>, name: &str) {
-    let model = place.map_or(name.into(), |place| place.display().to_string());
+    let model = place.map_or(name.into(), |place| place.to_string_lossy());
+    let model = quoted(&model);
     remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {model}");
+}
+
+/// A word of a command line, as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// A style and its weight: `a` counts 1, `a:0.7` counts 0.7, unless that `is_whole` a name.

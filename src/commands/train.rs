@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_model_name, ensure_writable, place_of, remark_use, set_threads, stem};
+use super::checks::{
+    ensure_model_name, ensure_writable, place_of, quoted, remark_use, set_threads, stem,
+};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::TrainArgs;
@@ -46,7 +48,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             match job.painting.is_dir() {
                 true => remark!(
                     "foretell a style with it: repaint models import PICTURE --predictor {}",
-                    job.output.display()
+                    quoted(&job.output.to_string_lossy())
                 ),
                 false => remark_use(args.output.as_deref(), &stem(&job.output)),
             }
@@ -64,13 +66,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
 
 /// The command line that goes on where this one stopped, as a shell takes it.
 fn resume_command(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
-    let mut words: Vec<String> = arguments
-        .map(|word| match !word.is_empty() && word.chars().all(plain) {
-            true => word,
-            false => format!("'{}'", word.replace('\'', "'\\''")),
-        })
-        .collect();
+    let mut words: Vec<String> = arguments.map(|word| quoted(&word)).collect();
     if !words.iter().any(|word| word == "--resume") {
         words.push("--resume".to_string());
     }
