@@ -8,7 +8,7 @@ use crate::backend::cpu::Cpu;
 use crate::frame::Frame;
 use crate::model::Model;
 use crate::palette::Palette;
-use crate::photos::Photo;
+use crate::photos::{Photo, spread};
 
 /// Most photos that are painted to see in which colours a network paints.
 const PHOTOS: usize = 12;
@@ -28,10 +28,8 @@ pub fn fit(model: &mut Model, painting: &Frame, photos: &[Photo], part: f64) -> 
     let mut engine = Cpu::new(None, None)?;
     engine.load(model)?;
     let mut painted = Vec::new();
-    for photo in photos.iter().step_by(photos.len().div_ceil(PHOTOS).max(1)) {
-        let Ok(photo) = photo.read_scaled(SHORT) else {
-            continue;
-        };
+    let readable = spread(photos, PHOTOS).filter_map(|photo| photo.read_scaled(SHORT).ok());
+    for photo in readable.take(PHOTOS) {
         let mut frame = Frame::default();
         engine.stylize(&photo, &mut frame)?;
         painted.push(frame);

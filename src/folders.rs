@@ -1,7 +1,13 @@
 //! The user's folders: those of the XDG base directory specification, version 0.8, and on Windows, where its variables
-//! are seldom set, the local ones of the user's profile.
+//! are seldom set, the local ones of the user's profile. And the names that files in them go by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The name of a file without its folder and ending: what a model or picture is called by.
+pub fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
 
 /// What the user keeps: `$XDG_DATA_HOME/repaint`, else `~/.local/share/repaint`, on Windows `%LOCALAPPDATA%\repaint`.
 pub fn data() -> Option<PathBuf> {

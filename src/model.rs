@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::folders::stem;
 use crate::network::{Layer, Network};
 use crate::tensors;
 
@@ -162,9 +163,12 @@ impl Model {
                 !version.starts_with("predictor"),
                 "it foretells styles and is none: see `repaint models import PICTURE --predictor FILE`"
             );
+            let version = version.parse::<u32>().ok().with_context(|| {
+                format!("no model: it is a file of repaint's of another kind ({version:?})")
+            })?;
             ensure!(
-                version.parse::<u32>().is_ok_and(|v| v <= FORMAT_VERSION),
-                "format {version:?} is newer than this program's ({FORMAT_VERSION}): update repaint"
+                version <= FORMAT_VERSION,
+                "format {version} is newer than this program's ({FORMAT_VERSION}): update repaint"
             );
         }
         Network::from_shapes(&file.shapes()).context("not a transformer network")?;
@@ -185,8 +189,7 @@ impl Model {
             })
             .with_context(what)?;
         if model.metadata.name.is_empty() {
-            let stem = path.file_stem().unwrap_or_default();
-            model.metadata.name = stem.to_string_lossy().into_owned();
+            model.metadata.name = stem(path);
         }
         Ok(model)
     }
@@ -218,9 +221,8 @@ impl Model {
             !["running_mean", "running_var", "num_batches_tracked"].contains(&key)
         };
         let tensors = crate::pickle::read_tensors_named(path, used)?;
-        let stem = path.file_stem().unwrap_or_default();
         let metadata = Metadata {
-            name: stem.to_string_lossy().into_owned(),
+            name: stem(path),
             program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", imported").to_string(),
             ..Metadata::default()
         };

@@ -34,7 +34,7 @@ pub struct Network {
 }
 
 /// The three widths that the program trains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Width {
     /// 8, 16, 32 channels: 109 k parameters, 12.5 kMAC a pixel.

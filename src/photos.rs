@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::folders::stem;
 use crate::frame::Frame;
 use crate::media::picture;
 use crate::scale;
@@ -16,6 +17,9 @@ const LONGEST: usize = 8;
 const ENDINGS: [&str; 12] = [
     "avif", "bmp", "heic", "heif", "hif", "jpg", "jpeg", "jxl", "png", "tif", "tiff", "webp",
 ];
+
+/// Ending of the folder that a training keeps beside its model.
+pub const TRAINING: &str = "training";
 
 /// A photo to learn from or to measure on.
 #[derive(Clone, Debug)]
@@ -34,8 +38,8 @@ const SAMPLES: [Photo; 3] = [
     Photo::Sample("still_life", include_bytes!("../samples/still_life.jpg")),
 ];
 
-/// Every picture file below `folder`, sorted by path. Hidden files and folders are left out, links
-/// to folders are not followed.
+/// Every picture file below `folder`, sorted by path. Hidden files and folders are left out, as are those of
+/// trainings, which hold previews; links to folders are not followed.
 pub fn photos_in(folder: &Path) -> Result<Vec<Photo>> {
     let mut photos = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -49,8 +53,10 @@ pub fn photos_in(folder: &Path) -> Result<Vec<Photo>> {
                 continue;
             }
             if entry.file_type().with_context(failed)?.is_dir() {
-                folders.push(path);
-            } else if ENDINGS.iter().any(|known| ending == *known) {
+                if ending != TRAINING {
+                    folders.push(path);
+                }
+            } else if ENDINGS.iter().any(|known| ending == *known) && path.is_file() {
                 photos.push(path);
             }
         }
@@ -63,6 +69,18 @@ pub fn photos_in(folder: &Path) -> Result<Vec<Photo>> {
         ENDINGS.join(", ")
     );
     Ok(photos.into_iter().map(Photo::File).collect())
+}
+
+/// All of `photos`, first some `count` of them that are spread over the list: for who needs so many that can be
+/// read.
+pub fn spread(photos: &[Photo], count: usize) -> impl Iterator<Item = &Photo> {
+    let step = photos.len().div_ceil(count).max(1);
+    let others = photos
+        .iter()
+        .enumerate()
+        .filter(move |(i, _)| i % step != 0);
+    let others = others.map(|(_, photo)| photo);
+    photos.iter().step_by(step).chain(others)
 }
 
 /// The photos of [`photos_in`] a folder; the program's own pictures without one.
@@ -82,10 +100,7 @@ impl Photo {
     /// Its name without folder and ending.
     pub fn stem(&self) -> String {
         match self {
-            Self::File(path) => {
-                let stem = path.file_stem().unwrap_or_default();
-                stem.to_string_lossy().into_owned()
-            }
+            Self::File(path) => stem(path),
             Self::Sample(name, _) => name.to_string(),
         }
     }
@@ -113,5 +128,51 @@ impl fmt::Display for Photo {
             Self::File(path) => path.display().fmt(f),
             Self::Sample(name, _) => f.write_str(name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_are_pictures_outside_of_hidden_folders_and_those_of_trainings() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        for below in ["a", "b.training", ".c", "d.png"] {
+            std::fs::create_dir(path(below))?;
+            std::fs::write(path(below).join("1.JPG"), "")?;
+        }
+        for name in ["2.png", "3.txt", ".4.png"] {
+            std::fs::write(path(name), "")?;
+        }
+        #[cfg(unix)]
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(path("5.png"))
+                .status()?
+                .success()
+        );
+        let found = photos_in(folder.path())?;
+        let found: Vec<_> = found.iter().map(Photo::to_string).collect();
+        let expected = ["2.png", "a/1.JPG", "d.png/1.JPG"];
+        assert_eq!(found, expected.map(|name| path(name).display().to_string()));
+        Ok(())
+    }
+
+    #[test]
+    fn those_that_are_spread_come_first_and_each_comes_once() {
+        let photos: Vec<Photo> = (0..11)
+            .map(|i| Photo::File(PathBuf::from(i.to_string())))
+            .collect();
+        for (count, first) in [(3, vec![0, 4, 8]), (11, (0..11).collect()), (1, vec![0])] {
+            let order = spread(&photos, count).map(Photo::to_string);
+            let order: Vec<usize> = order.map(|name| name.parse().unwrap()).collect();
+            assert!(order.starts_with(&first), "{order:?}");
+            let mut sorted = order.clone();
+            sorted.sort();
+            assert_eq!(sorted, (0..11).collect::<Vec<_>>());
+        }
+        assert_eq!(spread(&[], 4).count(), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::colors;
+use crate::folders::stem;
 use crate::media::picture;
 use crate::model::Model;
 use crate::network::Width;
@@ -16,15 +17,25 @@ use crate::predict::{self, Predictor};
 /// How much of a picture's colours a style has that is foretold from it.
 const PALETTE: f64 = 0.5;
 
-/// Where a style comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a style comes from. Of one name, what was trained goes before what is foretold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Inside the program, of this width.
-    BuiltIn(Width),
     /// A model file of the user's.
     File(PathBuf),
     /// A picture, whose style is foretold.
     Picture(PathBuf),
+    /// Inside the program, of this width.
+    BuiltIn(Width),
+}
+
+impl Origin {
+    /// The name of the style that `--model text` means and that comes from here.
+    pub fn name(&self, text: &str) -> String {
+        match self {
+            Self::File(path) | Self::Picture(path) => stem(path),
+            Self::BuiltIn(_) => text.to_string(),
+        }
+    }
 }
 
 /// A model inside the program.
@@ -91,8 +102,7 @@ pub fn foretell(path: &Path, predictor: &Predictor) -> Result<Model> {
     let picture = read_scaled(path, predict::SHORT)?;
     let mut model = predictor.model(&picture)?;
     colors::fit(&mut model, &picture, &photos_of(None)?, PALETTE)?;
-    let stem = path.file_stem().unwrap_or_default();
-    model.metadata.name = stem.to_string_lossy().into_owned();
+    model.metadata.name = stem(path);
     Ok(model)
 }
 
@@ -153,20 +163,17 @@ pub fn list() -> Vec<(String, Origin)> {
     let mut models = Vec::new();
     let entries = user_folder().and_then(|folder| std::fs::read_dir(folder).ok());
     for path in entries.into_iter().flatten().flatten().map(|e| e.path()) {
-        let Some(stem) = path.file_stem().filter(|_| path.is_file()) else {
+        if !path.is_file() {
             continue;
-        };
-        let name = stem.to_string_lossy().into_owned();
+        }
+        let name = stem(&path);
         if path.extension().is_some_and(|e| e == "safetensors") {
             models.push((name, Origin::File(path)));
         } else if picture::is_picture(&path) {
             models.push((name, Origin::Picture(path)));
         }
     }
-    // Of one name, what was trained goes before what is foretold.
-    let order =
-        |(name, origin): &(String, Origin)| (name.clone(), matches!(origin, Origin::Picture(_)));
-    models.sort_by_key(order);
+    models.sort();
     models.extend(
         BUILT_IN
             .iter()

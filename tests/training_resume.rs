@@ -249,6 +249,45 @@ fn a_training_stopped_while_its_network_is_measured_keeps_all_steps() -> Result<
 }
 
 #[test]
+fn a_training_whose_model_or_preview_cannot_be_written_keeps_its_steps() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let studio = studio(3)?;
+    let mut job = job(studio.path(), vgg19, "a.safetensors");
+    let (mut steps, mut remarks) = (0, Vec::new());
+    let result = train(&job, &GO, &mut |event| match event {
+        Event::Step(_) => {
+            steps += 1;
+            for place in [&job.output, &job.preview] {
+                let _ = std::fs::create_dir(place); // no file can have this name now
+            }
+        }
+        Event::Remark(text) => remarks.push(text),
+        _ => {}
+    });
+    let words = format!("{:#}", result.unwrap_err());
+    assert_eq!(steps, 3);
+    assert!(
+        words.contains("--resume goes on from there: could not write model"),
+        "{words}"
+    );
+    let previews = remarks.iter().filter(|text| text.contains("preview.png"));
+    assert_eq!(previews.count(), 1, "{remarks:?}");
+    for place in [&job.output, &job.preview] {
+        std::fs::remove_dir(place)?;
+    }
+    job.resume = true;
+    let end = train(&job, &GO, &mut |event| {
+        assert!(!matches!(event, Event::Step(_)), "a step was made again");
+    })?;
+    assert!(matches!(end, End::Finished { .. }));
+    Model::read(&job.output)?;
+    assert!(job.preview.is_file());
+    Ok(())
+}
+
+#[test]
 fn a_training_that_goes_wrong_returns_a_few_times_and_then_gives_up() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());

@@ -59,12 +59,6 @@ pub(super) fn ensure_model_name(place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name of the model that a file of this path holds.
-pub(super) fn stem(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
-}
-
 /// Where the user's model of this name belongs; says if it will be found in the place of a built-in one.
 pub(super) fn place_of(name: &str) -> Result<PathBuf> {
     let folder = styles::user_folder()
@@ -140,8 +134,11 @@ pub(super) fn strokes(args: &PaintArgs) -> Strokes {
 
 /// The mask that was asked for.
 pub(super) fn open_mask(args: &PaintArgs) -> Result<Option<Mask>> {
-    let picture = args.mask.as_deref().map(picture::read).transpose()?;
-    Ok(picture.map(Mask::new))
+    let Some(mask) = args.mask.as_deref() else {
+        return Ok(None);
+    };
+    ensure_input_file(mask, "picture")?;
+    Ok(Some(Mask::new(picture::read(mask)?)))
 }
 
 /// Fails when `output` is what is read: `input` itself, or the mask.

@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::checks::{ensure_model_name, existing, place_of, remark_use, stem, weighted};
+use super::checks::{ensure_model_name, existing, place_of, remark_use, weighted};
 use super::{Interrupted, STOP, ensure_input_file};
 use crate::cli::{Fetch, ModelsArgs, ModelsCommand};
 use crate::colors;
 use crate::fetch::{self, Fetched, Source, VGG19};
+use crate::folders::stem;
 use crate::media::picture;
-use crate::model::{Model, Precision};
-use crate::network::Network;
+use crate::model::{Metadata, Model, Precision};
+use crate::network::{Network, Width};
 use crate::output::{Existing, Output};
 use crate::photos;
 use crate::predict::Predictor;
@@ -37,7 +38,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             painter,
             overwrite,
         } => {
-            ensure_input_file(file, "model file")?;
+            ensure_input_file(file, "model or picture")?;
             if let Some(place) = output {
                 ensure_model_name(place)?;
             }
@@ -70,8 +71,9 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             let (mut parts, mut names) = (Vec::new(), Vec::new());
             for text in models {
                 let (name, share) = weighted(text, |text| styles::locate(text).is_ok())?;
-                parts.push((styles::find(name)?, share));
-                names.push(stem(Path::new(name)));
+                let origin = styles::locate(name)?;
+                parts.push((styles::open(name, &origin)?, share));
+                names.push(origin.name(name));
             }
             let mut mixed = Model::mix(&parts)?;
             if let Some(title) = title {
@@ -93,7 +95,8 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(place) = output {
                 ensure_model_name(place)?;
             }
-            let (mut style, name_of_colors) = (styles::find(model)?, stem(picture));
+            let origin = styles::locate(model)?;
+            let (mut style, name_of_colors) = (styles::open(model, &origin)?, stem(picture));
             let part = f64::from(*palette);
             let aim = photos::read_scaled(picture, Settings::default().style_size)?;
             let seen = photos::photos_of(photos.as_deref())?;
@@ -105,7 +108,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             if let Some(title) = title {
                 about.title.clone_from(title);
             }
-            let name = format!("{}_{name_of_colors}", stem(Path::new(model)));
+            let name = format!("{}_{name_of_colors}", origin.name(model));
             install(style, output.as_deref(), &name, existing(*overwrite))
         }
         ModelsCommand::Export {
@@ -130,18 +133,19 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
 fn list() -> Result<()> {
     let head = ["NAME", "TITLE", "PAINTER", "YEAR", "NETWORK", "WHERE"];
     let mut rows = vec![head.map(String::from)];
-    for (name, origin) in styles::list() {
-        let known = rows.iter().any(|row| row[0] == name);
-        match styles::open(&name, &origin) {
-            Ok(model) => rows.push([
-                one_line(&name),
-                one_line(&model.metadata.title),
-                one_line(&model.metadata.painter),
-                one_line(&model.metadata.year),
-                widths(&model.network),
-                match known {
-                    true => format!("{}, hidden by the one above", place(&origin)),
-                    false => place(&origin),
+    let styles = styles::list();
+    for (i, (name, origin)) in styles.iter().enumerate() {
+        let hidden = styles[..i].iter().any(|(above, _)| above == name);
+        match about(name, origin) {
+            Ok((about, network)) => rows.push([
+                one_line(name),
+                one_line(&about.title),
+                one_line(&about.painter),
+                one_line(&about.year),
+                widths(&network),
+                match hidden {
+                    true => format!("{}, hidden by the one above", place(origin)),
+                    false => place(origin),
                 },
             ]),
             Err(error) => remark!("{error:#}"),
@@ -165,6 +169,16 @@ fn list() -> Result<()> {
         say!("{}", line.trim_end());
     }
     Ok(())
+}
+
+/// What a style says of itself, and its network. Nothing is foretold for that: of a picture it is known.
+fn about(name: &str, origin: &Origin) -> Result<(Metadata, Network)> {
+    if let Origin::Picture(path) = origin {
+        picture::size(path)?;
+        return Ok((Metadata::default(), Network::from(Width::Small)));
+    }
+    let model = styles::open(name, origin)?;
+    Ok((model.metadata, model.network))
 }
 
 fn show(name: &str) -> Result<()> {

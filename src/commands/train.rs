@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, ensure};
 
 use super::checks::{
-    ensure_model_name, ensure_writable, place_of, quoted, remark_use, set_threads, stem,
+    ensure_model_name, ensure_writable, place_of, quoted, remark_use, set_threads,
 };
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::TrainArgs;
+use crate::folders::stem;
 use crate::media::picture::PictureFormat;
 use crate::train::folder::Folder;
 use crate::train::{self, End, Event, Job, Settings, Step, vgg};
@@ -67,8 +68,10 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
 /// The command line that goes on where this one stopped, as a shell takes it.
 fn resume_command(arguments: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = arguments.map(|word| quoted(&word)).collect();
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".to_string());
+    let options = words.iter().position(|word| word == "--");
+    let options = options.unwrap_or(words.len()); // behind `--` there are none
+    if !words[..options].iter().any(|word| word == "--resume") {
+        words.insert(options, "--resume".to_string());
     }
     words.join(" ")
 }
@@ -195,5 +198,30 @@ fn show(progress: &mut Progress, settings: &Settings, event: Event) {
         }
         Event::Looking(count) => progress.message(format!("looking at {count} paintings")),
         Event::Validating(photos) => progress.message(format!("measuring on {photos} photos")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_is_one_that_a_shell_and_the_program_take() {
+        for (words, expected) in [
+            ("repaint train a.png", "repaint train a.png --resume"),
+            (
+                "repaint train --resume a.png",
+                "repaint train --resume a.png",
+            ),
+            (
+                "repaint train -- --resume",
+                "repaint train --resume -- --resume",
+            ),
+        ] {
+            assert_eq!(resume_command(words.split(' ').map(String::from)), expected);
+        }
+        let words = ["repaint", "train", "a b's.png"].map(String::from);
+        let expected = "repaint train 'a b'\\''s.png' --resume";
+        assert_eq!(resume_command(words.into_iter()), expected);
     }
 }

@@ -181,8 +181,11 @@ fn heic_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Endings of formats that FFmpeg reads and whose content says little.
-const OTHERS: [&str; 3] = ["avif", "jxl", "tga"];
+/// Endings of pictures that FFmpeg reads.
+const OTHERS: [&str; 15] = [
+    "avif", "dds", "exr", "j2k", "jp2", "jxl", "pbm", "pcx", "pgm", "pnm", "ppm", "psd", "qoi",
+    "sgi", "tga",
+];
 
 /// Whether a file is a picture by its first bytes, or by an ending whose files FFmpeg reads.
 pub fn is_picture(path: &Path) -> bool {

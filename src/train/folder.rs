@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::photos::TRAINING;
+
 /// The folder of one training.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
@@ -14,7 +16,7 @@ impl Folder {
     /// The folder that belongs to the model file `output`, which need not exist.
     pub fn of(output: &Path) -> Self {
         Self {
-            place: output.with_extension("training"),
+            place: output.with_extension(TRAINING),
         }
     }
 

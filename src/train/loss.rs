@@ -97,8 +97,8 @@ impl PerceptualLoss {
     }
 
     /// Aims at these from now on.
-    pub fn aim(&mut self, goals: &Goals) {
-        self.style = goals.clone();
+    pub fn aim(&mut self, goals: Goals) {
+        self.style = goals;
     }
 
     /// The losses of `painted` against the photos `content`, both (N, 3, H, W), RGB 0..255. Nothing

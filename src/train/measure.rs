@@ -21,7 +21,7 @@ use crate::media::picture;
 use crate::network::Network;
 use crate::ops::transformer;
 use crate::output::Existing;
-use crate::photos::Photo;
+use crate::photos::{Photo, spread};
 
 /// Photos in the preview, one in each row.
 const ROWS: usize = 4;
@@ -187,26 +187,19 @@ pub struct Preview {
 impl Preview {
     /// Takes up to four of `photos`, spread over the list, that can be read.
     pub fn open(place: &Path, photos: &[Photo], device: &Device) -> Result<Self> {
-        let step = photos.len().div_ceil(ROWS).max(1);
-        let spread = photos.iter().step_by(step);
-        let (_, others): (Vec<_>, Vec<_>) =
-            photos.iter().enumerate().partition(|(i, _)| i % step == 0);
         let mut squares = Vec::new();
-        for photo in spread.chain(others.into_iter().map(|(_, photo)| photo)) {
-            let Ok(photo) = photo.read_scaled(SIDE) else {
-                continue; // the training itself says which photos cannot be read
-            };
+        // The training itself says which photos cannot be read.
+        let readable = spread(photos, ROWS).filter_map(|photo| photo.read_scaled(SIDE).ok());
+        for photo in readable.take(ROWS) {
             let mut square = vec![0.0; 3 * SIDE * SIDE];
             let (left, top) = ((photo.width - SIDE) / 2, (photo.height - SIDE) / 2);
             cut(&photo, left, top, SIDE, false, &mut square);
             squares.push(Tensor::from_vec(square, (3, SIDE, SIDE), device)?);
-            if squares.len() == ROWS.min(photos.len()) {
-                break;
-            }
         }
         ensure!(
             !squares.is_empty(),
-            "no photo for the preview can be read (the first is `{}`)",
+            "not one of the {} photos can be read (the first is `{}`): name others",
+            photos.len(),
             photos.first().map(Photo::to_string).unwrap_or_default()
         );
         Ok(Self {

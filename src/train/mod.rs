@@ -17,6 +17,7 @@ mod motion;
 pub mod optimize;
 mod paintings;
 mod product;
+mod session;
 mod settings;
 mod stability;
 mod state;
@@ -26,35 +27,19 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Device, candle};
-use crate::colors;
 use crate::frame::Frame;
-use crate::media::picture;
 use crate::model::Model;
-use crate::output::Existing;
 use crate::photos;
-use crate::tensors::Precision;
-use adam::OneCycle;
-use checkpoint::Origin;
-use dataset::Dataset;
-use folder::Folder;
-use journal::Journal;
-use loss::{Form, PerceptualLoss, grid, total_variation};
-use measure::{Preview, validate};
 pub use measure::{SHORT, Validation};
+use session::Session;
 pub use settings::{Settings, Start};
-use subject::Subject;
-use vgg::Vgg19;
-
-/// Part of the steps in which the learning rate rises.
-const RISING: f64 = 0.05;
 
 /// One training: what to learn from and what to write.
 #[derive(Clone, Debug)]
@@ -150,7 +135,8 @@ pub enum End {
 /// resumed after any interruption, unless a step goes wrong after that: it returns to where the training
 /// was resumed.
 pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
-    run(job, stop, tell).map_err(|error| match candle::is_out_of_memory(&error) {
+    let end = Session::open(job, tell).and_then(|session| session.run(stop, tell));
+    end.map_err(|error| match candle::is_out_of_memory(&error) {
         true => anyhow::anyhow!(
             "the GPU has too little memory for {} photos of {} pixels at once: lower --batch or \
              --crop, or use --device cpu",
@@ -158,171 +144,6 @@ pub fn train(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Resul
             job.settings.crop
         ),
         false => error,
-    })
-}
-
-fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End> {
-    let settings = &job.settings;
-    settings.ensure_sane()?;
-    let device = candle::open(job.device, &mut |text| tell(Event::Remark(text)))?;
-    let subject = Subject::open(job, tell)?;
-    let data = Dataset::open(
-        job.photos.as_deref(),
-        settings.batch,
-        settings.crop,
-        settings.seed,
-    )?;
-    let validation = match &job.validation {
-        Some(folder) => photos::photos_in(folder)?,
-        None => Vec::new(),
-    };
-    let folder = Folder::of(&job.output);
-    let checkpoint = folder.checkpoint();
-    let origin = Origin::new(settings, &subject.pixels(), &data, &job.vgg19)?;
-    let network = settings.network();
-    let mut state = subject.state(job, &device)?;
-    if job.resume {
-        let found = checkpoint::read(&checkpoint, &origin)?;
-        state
-            .restore(&found)
-            .with_context(|| format!("could not go on from `{}`", checkpoint.display()))?;
-    }
-    let mut loss = PerceptualLoss::new(
-        Vgg19::read(&job.vgg19, &device)?,
-        &to_tensor(subject.painting(), &device)?,
-        &settings.content_layers,
-        &settings.style_layers,
-        Form::Relative,
-    )?;
-    let schedule = OneCycle {
-        peak: settings.learning_rate,
-        steps: settings.steps,
-        rising: RISING,
-    };
-    let shown = match validation.is_empty() {
-        true => data.photos(),
-        false => &validation,
-    };
-    folder.create()?;
-    if !job.resume {
-        checkpoint::remove(&checkpoint)?;
-    }
-    let preview = Preview::open(&job.preview, shown, &device)?;
-    let mut journal = Journal::open(&folder.log(), state.steps())?;
-    let batch_shape = (settings.batch, 3, settings.crop, settings.crop);
-
-    let mut stopped = std::thread::scope(|scope| {
-        let mut good = state.snapshot()?; // what a training that goes wrong returns to
-        let mut batches = data.batches(scope, state.steps() as usize)?;
-        let mut last = Instant::now();
-        while state.steps() < settings.steps {
-            let batch = batches.take()?;
-            for remark in batch.remarks {
-                tell(Event::Remark(remark));
-            }
-            let weights = subject.begin_step(&state, &mut loss, &device)?;
-            let photos = Tensor::from_vec(batch.pixels, batch_shape, &device)?;
-            let shown = stability::paint(&network, &weights, &photos, settings, state.steps())?;
-            let losses = loss.of(&shown.painted, &shown.photos)?;
-            let tv = total_variation(&shown.painted)?;
-            let grid = grid(&shown.painted)?;
-            let weighted = [
-                (&losses.style * settings.style_factor())?,
-                (&tv * settings.tv_weight)?,
-                (&grid * settings.grid_weight)?,
-            ];
-            let mut total = losses.content.clone();
-            for part in weighted {
-                total = (total + part)?;
-            }
-            let mut stability = None;
-            if let Some(difference) = &shown.difference {
-                total = (total + (difference * settings.stability)?)?;
-                stability = Some(difference.to_scalar()?);
-            }
-            let gradients = total.backward()?;
-            let [content, style, tv, grid, total] =
-                values([&losses.content, &losses.style, &tv, &grid, &total])?;
-            let norm = state.norm(&gradients)?;
-            if let Some(fault) = state.fault(total, norm) {
-                tell(Event::Remark(state.return_to(&good, &fault)?));
-                batches = data.batches(scope, state.steps() as usize)?;
-                journal.cut(state.steps())?;
-                continue;
-            }
-            // Only a state whose losses have been seen to be sound is one to return to, or to go on from.
-            if stop.load(Ordering::SeqCst) {
-                checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
-                return Ok(true);
-            }
-            let due = state.steps().is_multiple_of(job.checkpoint_every);
-            if due && state.steps() > good.steps {
-                good = state.snapshot()?;
-                checkpoint::write(&checkpoint, &origin, &good)?;
-            }
-            let (rate, beta1) = schedule.at(state.steps());
-            let rate = rate * state.rate();
-            state.step(&gradients, norm, total, (rate, beta1))?;
-            let steps = state.steps();
-            let spent = last.elapsed().as_secs_f64();
-            last = Instant::now();
-            let step = Step {
-                steps,
-                content,
-                style,
-                tv,
-                grid,
-                stability,
-                rate,
-                images_per_second: settings.batch as f64 / spent,
-                seconds: journal.seconds() + spent,
-            };
-            journal.add(step)?;
-            tell(Event::Step(step));
-            if steps.is_multiple_of(job.preview_every) || steps == settings.steps {
-                preview.write(&network, &subject.shown(&state, &device)?)?;
-                let curves = curves::draw(journal.steps());
-                picture::write(&folder.curves(), &curves, Existing::Overwrite)?;
-            }
-        }
-        Ok::<_, anyhow::Error>(false)
-    })?;
-    let mut losses = None;
-    if let (Subject::Style(painting), false) = (&subject, stopped) {
-        let mut model = product::model(job, &state.average())?;
-        if settings.palette > 0.0 {
-            colors::fit(&mut model, painting, data.photos(), settings.palette)?;
-            preview.write(&network, &weights_of(&model, &device)?)?;
-        }
-        if !validation.is_empty() {
-            checkpoint::write(&checkpoint, &origin, &state.snapshot()?)?;
-            tell(Event::Validating(validation.len()));
-            let weights = weights_of(&model, &device)?;
-            losses = validate(&network, &weights, &loss, &validation, &device, stop, tell)?;
-            stopped = losses.is_none() && stop.load(Ordering::SeqCst);
-            model.metadata.losses = losses
-                .as_ref()
-                .map(Validation::to_string)
-                .unwrap_or_default();
-        }
-        if !stopped {
-            model.write(&job.output, Precision::F32)?;
-        }
-    }
-    if stopped {
-        return Ok(End::Stopped {
-            steps: state.steps(),
-            checkpoint,
-        });
-    }
-    if let Subject::Styles(paintings) = &subject {
-        product::write_predictor(job, paintings, &state.average())?;
-    }
-    checkpoint::remove(&checkpoint)?;
-    Ok(End::Finished {
-        validation: losses,
-        skipped: data.skipped(),
-        seconds: journal.seconds(),
     })
 }
 
@@ -350,11 +171,12 @@ fn values<const N: usize>(scalars: [&Tensor; N]) -> Result<[f32; N]> {
     values.try_into().ok().context("a scalar has many values")
 }
 
-/// The folder `validation` beside `photos`, if there is one.
+/// The folder `validation` beside `photos`, if there is one and it holds pictures.
 pub fn sibling_validation(photos: &Path) -> Option<PathBuf> {
     let photos = photos.canonicalize().ok()?;
     let folder = photos.with_file_name("validation");
-    (folder.is_dir() && folder != photos).then_some(folder)
+    let is_other = folder.is_dir() && folder != photos;
+    (is_other && photos::photos_in(&folder).is_ok()).then_some(folder)
 }
 
 #[cfg(test)]
@@ -368,6 +190,8 @@ mod tests {
         for name in ["photos", "validation", "other"] {
             std::fs::create_dir(path(name))?;
         }
+        assert_eq!(sibling_validation(&path("photos")), None, "it is empty");
+        std::fs::write(path("validation/a.png"), "")?;
         let found = Some(path("validation").canonicalize()?);
         assert_eq!(sibling_validation(&path("photos")), found);
         assert_eq!(sibling_validation(&path("validation")), None);

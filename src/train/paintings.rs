@@ -30,6 +30,10 @@ const COUNT: usize = 32;
 /// Variants of each painting, the painting itself among them.
 const VARIANTS: usize = 12;
 
+/// Variants whose goals are kept once they are known, 2.4 MB each: some 1 GiB. Those of others are found again
+/// whenever they are drawn, in the time of a third of a step.
+const KEPT: usize = 400;
+
 /// One in so many variants keeps the painting's colours.
 const OWN_COLORS: usize = 4;
 
@@ -83,7 +87,11 @@ impl Paintings {
             Ok(variants)
         };
         let pictures = files.par_iter().enumerate().map(variants);
-        let pictures = pictures.collect::<Result<Vec<_>>>()?.concat();
+        let pictures: Vec<Frame> = pictures
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect();
         let numbers: Vec<_> = pictures.par_iter().map(describe).collect();
         let places = places(&numbers);
         let variants = pictures.into_iter().zip(&numbers);
@@ -167,12 +175,16 @@ impl Paintings {
     ) -> Result<BTreeMap<String, Tensor>> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(STEP_STREAM + u64::from(step));
-        let variant = &self.variants[random.random_range(0..self.variants.len())];
-        if variant.goals.get().is_none() {
-            let goals = loss.goals(&to_tensor(&variant.picture, device)?)?;
-            variant.goals.get_or_init(|| goals);
+        let drawn = random.random_range(0..self.variants.len());
+        let variant = &self.variants[drawn];
+        let goals = match variant.goals.get() {
+            Some(goals) => goals.clone(),
+            None => loss.goals(&to_tensor(&variant.picture, device)?)?,
+        };
+        if drawn < KEPT {
+            variant.goals.get_or_init(|| goals.clone());
         }
-        loss.aim(variant.goals.get().context("no goals")?);
+        loss.aim(goals);
         self.weights_at(&variant.place, trained, device)
     }
 

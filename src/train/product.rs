@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use super::paintings::Paintings;
 use super::{Job, Start, checkpoint};
+use crate::folders::stem;
 use crate::model::{Metadata, Model};
 
 /// The model of a finished training, not yet measured.
@@ -21,9 +22,8 @@ pub fn model(job: &Job, weights: &BTreeMap<String, Tensor>) -> Result<Model> {
             .unwrap_or(&name)
             .to_string();
     }
-    let stem = job.output.file_stem().unwrap_or_default();
     let metadata = Metadata {
-        name: stem.to_string_lossy().into_owned(),
+        name: stem(&job.output),
         title: settings.title.clone(),
         painter: settings.painter.clone(),
         year: settings.year.clone(),

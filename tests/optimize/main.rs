@@ -114,7 +114,7 @@ fn a_stopped_work_goes_on_bit_by_bit() -> Result<()> {
 
         // Stopped once at the first size and once at the second.
         job.output = folder.path().join("parts.png");
-        let state = folder.path().join("parts.checkpoint.safetensors");
+        let state = folder.path().join("parts.png.checkpoint.safetensors");
         let mut made = Vec::new();
         for part in [4, 3, 9] {
             let stop = AtomicBool::new(false);
@@ -147,7 +147,7 @@ fn a_state_of_other_settings_or_pictures_is_refused() -> Result<()> {
     let run = |job: &Job| optimize(job, &AtomicBool::new(true), &mut |_| {});
     let words = |job: &Job| format!("{:#}", run(job).unwrap_err());
     job.resume = true;
-    assert!(words(&job).contains("out.checkpoint.safetensors"));
+    assert!(words(&job).contains("out.png.checkpoint.safetensors"));
     job.resume = false;
     assert!(matches!(run(&job)?, End::Stopped(Some(_))));
     job.resume = true;
@@ -157,7 +157,10 @@ fn a_state_of_other_settings_or_pictures_is_refused() -> Result<()> {
     job.styles[0].1 = 0.6;
     assert!(words(&job).contains("other pictures"), "{}", words(&job));
     job.styles[0].1 = 0.7;
-    std::fs::write(folder.path().join("out.checkpoint.safetensors"), "words")?;
+    std::fs::write(
+        folder.path().join("out.png.checkpoint.safetensors"),
+        "words",
+    )?;
     assert!(
         words(&job).contains("not a safetensors file"),
         "{}",

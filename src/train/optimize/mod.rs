@@ -118,7 +118,9 @@ pub enum End {
 
 /// Where the state of an interrupted optimisation lies: beside its picture.
 pub fn checkpoint_place(output: &Path) -> PathBuf {
-    output.with_extension("checkpoint.safetensors")
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".checkpoint.safetensors");
+    output.with_file_name(name)
 }
 
 /// Optimises a picture and writes it. `stop` ends the work after the current step. With the same
