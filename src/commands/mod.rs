@@ -1,14 +1,11 @@
 //! Glue: typed arguments in, library calls, words for the user out. One file a command.
 
-/// Prints a line of results. A reader that has gone (`| head`) is no reason to end the work.
+/// Prints a line of results; see [`say`].
 macro_rules! say {
-    ($($words:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout().lock(), $($words)*);
-    }};
+    ($($words:tt)*) => { $crate::commands::say(format_args!($($words)*)) };
 }
 
-/// Prints a remark, as [`say`] prints results.
+/// Prints a remark. Whether somebody reads it is no business of the work.
 macro_rules! remark {
     ($($words:tt)*) => {{
         use std::io::Write;
@@ -30,11 +27,13 @@ mod video;
 #[cfg(all(feature = "video", feature = "webcam"))]
 mod webcam;
 
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use crate::cli::Command;
+use crate::cli::{Command, ModelsCommand};
 use crate::output;
 
 use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
@@ -42,6 +41,9 @@ use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
 /// Set by the first Ctrl-C or other signal to end; commands that take long look at it between two
 /// frames or steps.
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Why results could not be printed.
+static UNSAID: Mutex<Option<std::io::Error>> = Mutex::new(None);
 
 /// The error of a command that Ctrl-C ended early; what it says is what was kept. Exit code 130.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub fn run(command: &Command) -> Result<()> {
     let keeps_something = match command {
         Command::Bench(_) => false,
         Command::Image(args) => args.inputs.len() > 1,
+        Command::Models(args) => matches!(args.command, ModelsCommand::Fetch { .. }),
         _ => true,
     };
     signals::listen(move |ctrl_c| {
@@ -75,7 +78,7 @@ pub fn run(command: &Command) -> Result<()> {
         }
     })
     .context("could not listen for Ctrl-C")?;
-    match command {
+    let done = match command {
         #[cfg(feature = "video")]
         Command::Video(args) => video::run(args, &STOP),
         Command::Image(args) => image::run(args, &STOP),
@@ -86,5 +89,21 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Optimize(args) => optimize::run(args, &STOP),
         Command::Eval(args) => eval::run(args, &STOP),
         Command::Bench(args) => bench::run(args),
+    };
+    let unsaid = UNSAID.lock().unwrap_or_else(PoisonError::into_inner).take();
+    done.and(match unsaid {
+        Some(error) => Err(error).context("could not print the results"),
+        None => Ok(()),
+    })
+}
+
+/// Prints a line of results. A reader that has gone (`| head`) is no reason to end the work, nor to call it
+/// failed; for what else hinders printing, as a full disk does, the command fails in the end.
+fn say(words: std::fmt::Arguments) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{words}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let mut unsaid = UNSAID.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaid.get_or_insert(error);
     }
 }

@@ -22,6 +22,10 @@ use storage::{Storage, Storages};
 /// two bytes for each, small ones with shared storages less.
 const SPARE_VALUES: u64 = 1 << 20;
 
+/// Most values read: forty times those of the largest network that is trained, three times those of VGG19's
+/// convolutions.
+const MAX_VALUES: u64 = 64 << 20;
+
 /// Longest name of a tensor accepted, in bytes.
 const MAX_NAME: usize = 256;
 
@@ -46,7 +50,7 @@ pub fn read_tensors_named(
 }
 
 fn read(file: File, wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<String, Tensor>> {
-    let mut budget = file.metadata()?.len() + SPARE_VALUES;
+    let mut budget = (file.metadata()?.len() + SPARE_VALUES).min(MAX_VALUES);
     let (mut storages, graph, root) = Storages::open(file)?;
     let entries: Vec<_> = state_dict(&graph, root)?
         .iter()
@@ -158,7 +162,7 @@ fn read_tensor(
     );
     *budget = budget
         .checked_sub(count.max(extent) as u64)
-        .with_context(too_large)?;
+        .with_context(|| format!("shape {shape:?} is too large for the file or for a network"))?;
     let start = start.context("no offset")?;
     let bytes = storages.read(&storage, start, extent)?;
     let Some(values) = storage.kind.decode(&bytes) else {

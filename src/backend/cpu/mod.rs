@@ -36,7 +36,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Starts the engine with `threads` threads (every core when `None`) at `level` (the highest
+    /// Starts the engine with `threads` threads (as many as rayon's pool has when `None`) at `level` (the highest
     /// that the CPU has, or that `REPAINT_CPU_LEVEL` allows, when `None`). Fails for a level that
     /// the CPU lacks.
     pub fn new(threads: Option<usize>, level: Option<Level>) -> Result<Self> {
@@ -46,11 +46,10 @@ impl Cpu {
             "this CPU has no {level:?}: its highest level is {:?}, leave out --cpu-level",
             Level::supported()
         );
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             name: format!("cpu-{level:?}").to_lowercase(),
             level,
-            team: Team::new(threads.unwrap_or_else(cores).max(1))?,
+            team: Team::new(threads.unwrap_or_else(rayon::current_num_threads).max(1))?,
             weights: None,
             plan: None,
             times: Vec::new(),
