@@ -29,10 +29,6 @@ impl Default for Camera {
 }
 
 impl LiveSource for Camera {
-    fn name(&self) -> &str {
-        "mock"
-    }
-
     fn size(&self) -> (usize, usize) {
         (16, 8)
     }

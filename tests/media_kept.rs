@@ -7,47 +7,17 @@ mod clips;
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
-use clips::{convert, frames, has_ffmpeg, make, number, probe};
+use clips::{Files, frames, make, number, probe, times};
 
-/// A folder for files, and their paths.
-struct Files(tempfile::TempDir);
-
-impl Files {
-    fn new() -> Result<Option<Self>> {
-        match has_ffmpeg() {
-            true => Ok(Some(Self(tempfile::tempdir()?))),
-            false => Ok(None),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Two seconds of picture and sound, as they are broadcast: the bytes of an MPEG transport stream.
-    fn recording(&self) -> Result<Vec<u8>> {
-        let both = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
-        let place = self.path("a.ts");
-        make(&format!("{both} -c:v libx264 -c:a aac"), &place);
-        Ok(std::fs::read(place)?)
-    }
-
-    /// Converts `from` to `to`; the remarks, joined.
-    fn convert(&self, from: &str, to: &str) -> Result<String> {
-        let (_, remarks) = convert(&self.path(from), &self.path(to), None)?;
-        Ok(remarks.join("\n"))
-    }
-}
-
-/// Presentation times of the packets of the streams that `select` picks, in seconds, in order.
-fn times(path: &Path, select: &str) -> Vec<f64> {
-    let times = probe(path, select, "packet=pts_time");
-    let mut times: Vec<f64> = times.iter().filter_map(|time| time.parse().ok()).collect();
-    times.sort_by(f64::total_cmp);
-    times
+/// Two seconds of picture and sound, as they are broadcast: the bytes of an MPEG transport stream.
+fn recording(files: &Files) -> Result<Vec<u8>> {
+    let both = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
+    let place = files.path("a.ts");
+    make(&format!("{both} -c:v libx264 -c:a aac"), &place);
+    Ok(std::fs::read(place)?)
 }
 
 #[test]
@@ -93,7 +63,7 @@ fn joined_recordings_go_on_where_the_clock_begins_anew() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());
     };
-    let once = files.recording()?;
+    let once = recording(&files)?;
     std::fs::write(files.path("aa.ts"), [once.clone(), once].concat())?;
     for name in ["aa.mp4", "aa.mkv"] {
         files.convert("aa.ts", name)?;
@@ -151,7 +121,7 @@ fn sound_that_is_announced_and_never_comes_is_left_out() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());
     };
-    let whole = files.recording()?;
+    let whole = recording(&files)?;
     let of_sound = |packet: &&[u8]| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]) == 0x101;
     let silent: Vec<u8> = whole
         .chunks(188)

@@ -86,7 +86,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         Ok(report) => report,
         Err(error) => return Err(encoder.keep(error)),
     };
-    for remark in decoder.remarks() {
+    for remark in decoder.remarks().into_iter().chain(encoder.faults()) {
         remark!("{}: {remark}", input.display());
     }
     finish(encoder, &decoder, &report, place)

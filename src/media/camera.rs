@@ -126,10 +126,6 @@ pub fn open(choice: &str, wanted: Wanted) -> Result<Camera> {
 }
 
 impl LiveSource for Camera {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn size(&self) -> (usize, usize) {
         (self.mode.width() as usize, self.mode.height() as usize)
     }

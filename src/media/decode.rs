@@ -60,7 +60,9 @@ pub struct Decoder {
     /// Frames before this time are left out, in ticks from the beginning of the part: below 0 where one of
     /// them is still shown then.
     begins: i64,
-    /// The time of the last frame that was left out.
+    /// The time of the frame decoded last, in ticks from the beginning of the part.
+    time: Option<i64>,
+    /// That of the last one that was left out.
     left_out: Option<i64>,
     /// Whether nobody has read the frame decoded last.
     waiting: bool,
@@ -143,6 +145,7 @@ impl Decoder {
             part,
             raw: RawFrames::new(packets, decoder, hwaccel, info.time_base),
             begins,
+            time: None,
             left_out: None,
             waiting: false,
             info,
@@ -270,11 +273,11 @@ impl Decoder {
     fn still_shown(&self, found: bool, length: i64) -> Option<i64> {
         let gap =
             (GAP * f64::from(self.info.time_base.1) / f64::from(self.info.time_base.0)) as i64;
-        let next = match found {
-            true => self.raw.time()?,
-            false => self.raw.packets.end().max(length),
+        let is_long = match found {
+            true => self.time? > gap,
+            false => self.raw.packets.end().max(length) > 0,
         };
-        self.left_out.filter(|_| self.begins == 0 && next > gap)
+        self.left_out.filter(|_| self.begins == 0 && is_long)
     }
 
     /// Decodes the next frame of the part into `self.raw`; `false` at the end. Fails when the file
@@ -290,13 +293,21 @@ impl Decoder {
                 Next::End => return Ok(false),
                 Next::GaveUp(error) => return self.go_on_on_the_cpu(format!("{error:#}")),
             }
-            let time = self.raw.time();
-            if self.part.from > 0 && time.is_some_and(|time| time < self.begins) {
-                self.left_out = time;
+            // Bare H.264 and H.265 tell no times.
+            let time = self.raw.time().unwrap_or_else(|| match self.time {
+                Some(before) => before + self.step(),
+                None => -self
+                    .part
+                    .from
+                    .rescale(rescale::TIME_BASE, self.info.time_base),
+            });
+            self.time = Some(time);
+            if self.part.from > 0 && time < self.begins {
+                self.left_out = self.time;
                 self.raw.damaged = 0; // what was searched for may begin with frames that lack others
                 continue;
             }
-            return Ok(time.is_none_or(|time| time < self.raw.packets.limit()));
+            return Ok(time < self.raw.packets.limit());
         }
     }
 
@@ -332,12 +343,11 @@ impl Decoder {
 
     /// The presentation time of the decoded frame; later than that of the frame before it.
     fn pts(&self) -> i64 {
-        match (self.raw.time(), self.last_pts) {
-            (Some(time), Some(last)) => time.max(last + 1),
-            (Some(time), None) if self.part.from > 0 => time.max(0),
-            (Some(time), None) => time,
-            (None, Some(last)) => last + self.step(),
-            (None, None) => 0,
+        let time = self.time.unwrap_or(0);
+        match self.last_pts {
+            Some(last) => time.max(last + 1),
+            None if self.part.from > 0 => time.max(0),
+            None => time,
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod audio;
 mod choice;
+mod container;
+mod copied;
 mod copy;
 mod sound;
 mod subtitle;
@@ -14,12 +16,13 @@ mod video;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use ffmpeg_next as av;
 
 use av::Rescale;
 use av::rescale;
 
+pub use container::Container;
 use copy::Copier;
 use sound::AudioEncoder;
 use video::VideoEncoder;
@@ -84,57 +87,6 @@ pub enum Beside<'a> {
     Source(&'a Path, Part),
     /// Sound, which [`Encoder::write_sound`] brings.
     Sound(SoundFormat),
-}
-
-/// The containers that files are written in, by the ending of their names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
-    /// .mp4, .m4v
-    Mp4,
-    /// .mov
-    Mov,
-    /// .mkv
-    Matroska,
-    /// .webm
-    WebM,
-}
-
-impl Container {
-    /// The container that the ending of `path` stands for; an error that names the known endings
-    /// for any other.
-    pub fn of(path: &Path) -> Result<Self> {
-        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-        match ending.to_str() {
-            Some("mp4" | "m4v") => Ok(Self::Mp4),
-            Some("mov") => Ok(Self::Mov),
-            Some("mkv") => Ok(Self::Matroska),
-            Some("webm") => Ok(Self::WebM),
-            _ => bail!(
-                "cannot write `{}`: its ending is none of .mp4, .m4v, .mov, .mkv, .webm",
-                path.display()
-            ),
-        }
-    }
-
-    /// Name for people: the usual ending.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mp4 => "mp4",
-            Self::Mov => "mov",
-            Self::Matroska => "mkv",
-            Self::WebM => "webm",
-        }
-    }
-
-    /// FFmpeg's name of the muxer.
-    fn muxer(self) -> &'static str {
-        match self {
-            Self::Mp4 => "mp4",
-            Self::Mov => "mov",
-            Self::Matroska => "matroska",
-            Self::WebM => "webm",
-        }
-    }
 }
 
 /// What writes [`Beside`].
@@ -229,6 +181,14 @@ impl Encoder {
     /// What the file leaves out or changes besides the picture, one line each.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
+    }
+
+    /// What was lost of the other streams while they were copied, one line each.
+    pub fn faults(&self) -> Vec<String> {
+        match &self.beside {
+            Others::Copied(copier) => copier.remarks().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// FFmpeg's name of the video encoder.
@@ -358,35 +318,7 @@ impl FrameSink for Encoder {
     }
 }
 
-/// Whether the container of `muxer` can hold streams of `codec`.
-pub(super) fn can_hold(muxer: &av::format::context::Output, codec: av::codec::Id) -> bool {
-    // SAFETY: the muxer's format description is static in libavformat; the call only reads it.
-    let answer = unsafe {
-        av::ffi::avformat_query_codec(
-            (*muxer.as_ptr()).oformat,
-            codec.into(),
-            av::ffi::FF_COMPLIANCE_EXPERIMENTAL,
-        )
-    };
-    answer == 1
-}
-
 /// Ticks of `base` in microseconds.
 pub(super) fn microseconds(ticks: i64, base: av::Rational) -> i64 {
     ticks.rescale(base, rescale::TIME_BASE)
-}
-
-/// Fails with words for people when a container cannot hold a codec.
-pub(super) fn ensure_holds(
-    muxer: &av::format::context::Output,
-    container: Container,
-    codec: &av::Codec,
-) -> Result<()> {
-    ensure!(
-        can_hold(muxer, codec.id()),
-        "{} files cannot hold the video of `{}`: write an .mkv file or choose another --codec",
-        container.name(),
-        codec.name()
-    );
-    Ok(())
 }

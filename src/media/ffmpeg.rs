@@ -183,11 +183,16 @@ impl Scaler {
                 from.format, from.width, from.height, to.format, to.width, to.height
             )
         })?;
+        // Between RGB of more than 8 bits and RGB swscale goes by way of Y'CbCr, there and back by one matrix.
+        let matrices = match (is_rgb(from.format), is_rgb(to.format)) {
+            (true, true) => [to.matrix; 2],
+            _ => [from.matrix, to.matrix],
+        };
         // SAFETY: the context is live and owned here; the tables are static in libswscale, and it
         // copies them. A negative result means a pair of formats without such details (RGB to RGB).
         unsafe {
-            let source = av::ffi::sws_getCoefficients(matrix_number(from.matrix));
-            let target = av::ffi::sws_getCoefficients(matrix_number(to.matrix));
+            let source = av::ffi::sws_getCoefficients(matrix_number(matrices[0]));
+            let target = av::ffi::sws_getCoefficients(matrix_number(matrices[1]));
             av::ffi::sws_setColorspaceDetails(
                 context.as_mut_ptr(),
                 source,
@@ -226,5 +231,21 @@ pub(super) fn is_full_range(format: Pixel, range: Range) -> bool {
         format,
         Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
     );
-    jpeg || range == Range::JPEG
+    // Grey is that of pictures where nothing says otherwise.
+    let grey = || {
+        format
+            .descriptor()
+            .is_some_and(|described| described.nb_components() <= 2 && !is_rgb(format))
+    };
+    jpeg || range == Range::JPEG || range == Range::Unspecified && grey()
+}
+
+/// Whether pixels of `format` are RGB, or XYZ, which swscale takes for it; not Y'CbCr.
+pub(super) fn is_rgb(format: Pixel) -> bool {
+    // SAFETY: descriptions are static in libavutil; the field is a plain integer.
+    let flags = format
+        .descriptor()
+        .map(|described| unsafe { (*described.as_ptr()).flags });
+    let rgb = u64::from(av::ffi::AV_PIX_FMT_FLAG_RGB as u32);
+    flags.is_some_and(|flags| flags & rgb != 0) || format == Pixel::XYZ12LE
 }

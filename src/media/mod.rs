@@ -74,9 +74,6 @@ pub enum Hwaccel {
 
 /// Something that frames come from when they happen: a camera, or a file played as if it were one.
 pub trait LiveSource: Send {
-    /// Name for people.
-    fn name(&self) -> &str;
-
     /// Width and height of the frames to come, in pixels.
     fn size(&self) -> (usize, usize);
 

@@ -15,10 +15,11 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Plays a file.
 pub struct Player {
     path: PathBuf,
-    name: String,
     decoder: Decoder,
     /// When time 0 of the current round was.
     start: Instant,
+    /// When the last frame was shown, from the start of the round.
+    shown: Duration,
     /// A frame that was decoded ahead of its time, so that decoding adds nothing to its latency.
     next: Frame,
     ready: bool,
@@ -28,12 +29,11 @@ pub struct Player {
 impl Player {
     /// Opens a video file. Fails when nothing in it can be decoded.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
             path: path.to_path_buf(),
-            name: name.to_string_lossy().into_owned(),
             decoder: Decoder::open(path, None)?,
             start: Instant::now(),
+            shown: Duration::ZERO,
             next: Frame::default(),
             ready: false,
             read: 0,
@@ -47,12 +47,18 @@ impl Player {
         Duration::from_secs_f64(seconds)
     }
 
+    /// How long a frame lasts on average.
+    fn step(&self) -> Duration {
+        let (num, den) = self.decoder.info().frame_rate;
+        Duration::from_secs_f64(f64::from(den) / f64::from(num))
+    }
+
     /// Decodes the next frame, from the beginning again after the last one.
     fn decode(&mut self) -> Result<()> {
         if self.decoder.read(&mut self.next)? {
             return Ok(());
         }
-        self.start += self.time(self.decoder.end());
+        self.start += self.time(self.decoder.end()).max(self.shown + self.step());
         self.decoder = Decoder::open(&self.path, None)?;
         ensure!(
             self.decoder.read(&mut self.next)?,
@@ -64,10 +70,6 @@ impl Player {
 }
 
 impl LiveSource for Player {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn size(&self) -> (usize, usize) {
         (self.decoder.info().width, self.decoder.info().height)
     }
@@ -98,6 +100,7 @@ impl LiveSource for Player {
         if late > PATIENCE {
             self.start += late;
         }
+        self.shown = self.time(self.next.pts);
         std::mem::swap(frame, &mut self.next);
         frame.index = self.read;
         self.read += 1;

@@ -115,12 +115,22 @@ impl Window {
         self.buffer.extend(frame.pixels.chunks_exact(3).map(pixel));
         self.window
             .update_with_buffer(&self.buffer, frame.width, frame.height)
-            .map_err(|error| anyhow!("could not draw the window: {error}"))
+            .map_err(|error| anyhow!("could not draw the window: {error}"))?;
+        self.forget_keys();
+        Ok(())
     }
 
     /// Looks for keys and the mouse without drawing.
     pub fn poll(&mut self) {
         self.window.update();
+        self.forget_keys();
+    }
+
+    /// A key that is let go of while another window listens would seem to be held down for ever.
+    fn forget_keys(&mut self) {
+        if !self.window.is_active() {
+            self.presses.borrow_mut().down.clear();
+        }
     }
 
     /// The keys pressed since the last call, in order.

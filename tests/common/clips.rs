@@ -1,7 +1,7 @@
 //! Video clips for tests: made, converted with a cheap mock painter, and looked into.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
@@ -58,8 +58,33 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
     let mut remarks = encoder.remarks().to_vec();
     remarks.extend(decoder.remarks());
     remarks.extend(decoder.losses());
+    remarks.extend(encoder.faults());
     encoder.finish(Ending::Whole(decoder.end()))?;
     Ok((report, remarks))
+}
+
+/// A folder for files, and their paths.
+pub struct Files(tempfile::TempDir);
+
+impl Files {
+    /// `None`, with words, where there is no ffmpeg program.
+    pub fn new() -> Result<Option<Self>> {
+        match has_ffmpeg() {
+            true => Ok(Some(Self(tempfile::tempdir()?))),
+            false => Ok(None),
+        }
+    }
+
+    /// The path of a file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Converts `from` to `to`; the remarks, joined.
+    pub fn convert(&self, from: &str, to: &str) -> Result<String> {
+        let (_, remarks) = convert(&self.path(from), &self.path(to), None)?;
+        Ok(remarks.join("\n"))
+    }
 }
 
 /// Every frame of a file.
@@ -117,6 +142,14 @@ pub fn probe(path: &Path, select: &str, entries: &str) -> Vec<String> {
         .map(|line| line.trim_end_matches(',').to_string())
         .filter(|line| !line.is_empty())
         .collect()
+}
+
+/// Presentation times of the packets of the streams that `select` picks, in seconds, in order.
+pub fn times(path: &Path, select: &str) -> Vec<f64> {
+    let times = probe(path, select, "packet=pts_time");
+    let mut times: Vec<f64> = times.iter().filter_map(|time| time.parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 /// The first value that [`probe`] finds, as a number.

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ffmpeg_next as av;
 
+use av::Rescale;
 use av::format::stream::Disposition;
+use av::rescale;
 
 use crate::media::ffmpeg::{self, Color};
 
@@ -97,16 +99,20 @@ pub(in crate::media) fn best_video(input: &av::format::context::Input) -> Option
         .map(|s| s.index())
 }
 
-/// How late the file starts, in microseconds. Files that start before 0 (sound with a lead-in)
-/// keep their times.
+/// How late the file starts, in microseconds; below 0 where its video does, as in recordings that began before the
+/// clock of their station did anew. Sound with a lead-in before 0 keeps its times.
 pub(in crate::media) fn start_shift(input: &av::format::context::Input) -> i64 {
     // SAFETY: the context is live for the borrow of `input`; the field is a plain integer.
     let start = unsafe { (*input.as_ptr()).start_time };
     if start == av::ffi::AV_NOPTS_VALUE {
-        0
-    } else {
-        start.max(0)
+        return 0;
     }
+    let video = best_video(input).and_then(|index| input.stream(index));
+    let begins = video.and_then(|video| {
+        let start = Some(video.start_time()).filter(|time| *time != av::ffi::AV_NOPTS_VALUE);
+        Some(start?.rescale(video.time_base(), rescale::TIME_BASE))
+    });
+    start.max(begins.unwrap_or(0).min(0))
 }
 
 /// Goes to where reading must begin for what is shown in `part`. Files that cannot be searched, and those whose

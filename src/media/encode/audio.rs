@@ -103,7 +103,8 @@ impl AudioTranscoder {
             Some((other, graph)) if other == kind => graph,
             _ => {
                 let ticks = format!("asettb={}", self.source_base);
-                convert(kind, self.source_base, self.encoder.from(), &ticks)?
+                let filters = ["anull", &ticks];
+                convert(kind, self.source_base, self.encoder.from(), filters)?
             }
         };
         let mut source = graph.get("in").context("no filter `in`")?;

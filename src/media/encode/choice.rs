@@ -105,15 +105,6 @@ pub(super) fn pixel_format(codec: &av::Codec) -> Result<Pixel> {
     }
 }
 
-/// Whether pixels of `format` are RGB, not Y'CbCr.
-pub(super) fn is_rgb(format: Pixel) -> bool {
-    // SAFETY: descriptions are static in libavutil; the field is a plain integer.
-    let flags = format
-        .descriptor()
-        .map(|described| unsafe { (*described.as_ptr()).flags });
-    flags.is_some_and(|flags| flags & u64::from(av::ffi::AV_PIX_FMT_FLAG_RGB as u32) != 0)
-}
-
 /// The size that is coded: even where chroma is halved, but for the codecs that take odd sizes.
 pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> (u32, u32) {
     let (width, height) = (info.width as u32, info.height as u32);
@@ -129,8 +120,9 @@ pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> 
 
 /// The source's time base, unless it is finer than an encoder can count.
 pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
-    if matches!(codec.id(), Id::MPEG1VIDEO | Id::MPEG2VIDEO) {
-        return av::Rational::from(info.frame_rate).invert(); // the formats know a few rates alone
+    // These know a few rates alone, or count frames.
+    if matches!(codec.id(), Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::THEORA) {
+        return av::Rational::from(info.frame_rate).invert();
     }
     let (num, den) = info.time_base;
     let finest = match codec.id() {

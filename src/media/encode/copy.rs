@@ -10,33 +10,28 @@ use ffmpeg_next as av;
 
 use av::Rescale;
 use av::codec::{Id, Parameters};
-use av::format::Flags;
 use av::format::context::{Input, Output};
 use av::format::stream::Disposition;
 use av::media::Type;
 use av::rescale;
 
 use super::audio::AudioTranscoder;
+use super::copied::Copied;
 use super::subtitle::SubtitleTranscoder;
 use super::tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, without};
 use super::video::VideoEncoder;
-use super::{Container, can_hold, microseconds};
+use super::{Container, microseconds};
 use crate::media::decode::Part;
 use crate::media::decode::clock::Clock;
 use crate::media::decode::input::{best_video, go_to, open_input, start_shift};
 use crate::media::decode::packets::{Reading, read_on};
-use crate::media::ffmpeg::is_discarded;
 
 /// What becomes of one stream of the source.
 enum Route {
     /// Left out, or painted.
     Skip,
     /// Copied packet by packet.
-    Copy {
-        to: usize,
-        base: av::Rational,
-        last_dts: Option<i64>,
-    },
+    Copy(Copied),
     /// A cover picture, attached as a whole before anything is written.
     Attached,
     /// Sound, decoded and encoded as another codec.
@@ -126,7 +121,7 @@ impl Copier {
         for route in &mut self.routes {
             match route {
                 Route::Skip | Route::Attached => {}
-                Route::Copy { to, base, .. } => *base = bases[*to],
+                Route::Copy(copied) => copied.begin(bases),
                 Route::Transcode(transcoder) => transcoder.begin(bases),
                 Route::Rewrite(transcoder) => transcoder.begin(bases),
             }
@@ -227,31 +222,18 @@ impl Copier {
             Route::Skip | Route::Attached => Ok(()),
             Route::Transcode(transcoder) => transcoder.write(&packet, muxer),
             Route::Rewrite(transcoder) => transcoder.write(&packet, muxer),
-            Route::Copy { to, base, last_dts } => {
-                packet.rescale_ts(self.streams[from].base, *base);
-                // What edits cut away before the sound begins is decoded ahead of it; the rest is not heard.
-                if last_dts.is_some() && is_discarded(&packet) {
-                    return Ok(());
-                }
-                // Muxers refuse times that go back, and most those that stand still, as broken sources
-                // have them. Where they may stand still, lines of subtitles that are shown at the same
-                // time do, and so does sound in packets of less than a tick.
-                let strict = !muxer.format().flags().contains(Flags::TS_NONSTRICT);
-                let next = last_dts.map(|last| last + i64::from(strict));
-                if let (Some(dts), Some(next)) = (packet.dts(), next)
-                    && dts < next
-                {
-                    packet.set_dts(Some(next));
-                    packet.set_pts(packet.pts().map(|pts| pts.max(next)));
-                }
-                *last_dts = packet.dts().or(*last_dts);
-                packet.set_position(-1);
-                packet.set_stream(*to);
-                packet
-                    .write_interleaved(muxer)
-                    .with_context(|| format!("could not copy stream {from}"))
-            }
+            Route::Copy(copied) => copied
+                .write(packet, self.streams[from].base, muxer)
+                .with_context(|| format!("could not copy stream {from}")),
         }
+    }
+
+    /// What was lost on the way, one line each.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        self.routes.iter().filter_map(|route| match route {
+            Route::Copy(copied) => copied.remark(),
+            _ => None,
+        })
     }
 }
 
@@ -277,12 +259,8 @@ fn route(
         return Ok(Route::Attached);
     }
     let held = match kind {
-        // FFmpeg says that mov holds these three, and refuses them when it comes to it.
-        Type::Audio if container == Container::Mov => {
-            !matches!(id, Id::FLAC | Id::OPUS | Id::TRUEHD) && can_hold(muxer, id)
-        }
-        Type::Audio | Type::Subtitle => can_hold(muxer, id),
-        Type::Video => can_hold(muxer, id) && (!cover || container == Container::Mp4),
+        Type::Audio | Type::Subtitle => container.holds(id),
+        Type::Video => container.holds(id) && (!cover || container == Container::Mp4),
         Type::Attachment => container == Container::Matroska,
         _ => false,
     };
@@ -296,11 +274,7 @@ fn route(
         unsafe { (*(*copy.as_mut_ptr()).codecpar).codec_tag = 0 };
         let to = copy.index();
         describe(stream, muxer, to, &[]);
-        return Ok(Route::Copy {
-            to,
-            base: stream.time_base(),
-            last_dts: None,
-        });
+        return Ok(Route::Copy(Copied::new(stream, to, apple)));
     }
     let encoded = match kind {
         Type::Audio => Some(

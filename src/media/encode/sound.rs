@@ -99,7 +99,7 @@ impl AudioEncoder {
             rate,
             layout,
         };
-        let mut graph = convert(from, time_base, made, first)?;
+        let mut graph = convert(from, time_base, made, [first, "anull"])?;
         if !codec
             .capabilities()
             .contains(Capabilities::VARIABLE_FRAME_SIZE)
@@ -250,12 +250,13 @@ fn of_opus(channels: i32) -> av::ChannelLayout {
     }
 }
 
-/// A filter graph from sound of the kind `from`, timed in `time_base`, by the filter `first` to the kind `to`.
+/// A filter graph from sound of the kind `from`, timed in `time_base`, to the kind `to`: by the filter `first`,
+/// and `last` when it is of that kind. Resampling counts time in samples.
 pub(super) fn convert(
     from: Kind,
     time_base: av::Rational,
     to: Kind,
-    first: &str,
+    [first, last]: [&str; 2],
 ) -> Result<filter::Graph> {
     let mut graph = filter::Graph::new();
     let channels = from.layout.bits();
@@ -274,7 +275,7 @@ pub(super) fn convert(
     graph.add(&source.context("no filter `abuffer`")?, "in", &input)?;
     graph.add(&sink.context("no filter `abuffersink`")?, "out", "")?;
     let chain = format!(
-        "{first},aformat=sample_fmts={}:sample_rates={}:channel_layouts=0x{:x}",
+        "{first},aformat=sample_fmts={}:sample_rates={}:channel_layouts=0x{:x},{last}",
         to.format.name(),
         to.rate,
         to.layout.bits()
@@ -297,7 +298,8 @@ mod tests {
             layout: av::ChannelLayout::STEREO,
         };
         let known = kind(av::format::Sample::F32(av::format::sample::Type::Planar));
-        let convert = |from| convert(from, av::Rational::new(1, 48000), known, "anull").map(drop);
+        let (base, none) = (av::Rational::new(1, 48000), ["anull"; 2]);
+        let convert = |from| convert(from, base, known, none).map(drop);
         convert(known)?;
         let error = convert(kind(av::format::Sample::None)).expect_err("nothing to convert");
         assert!(error.to_string().contains("of no known kind"), "{error}");

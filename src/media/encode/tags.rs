@@ -40,16 +40,15 @@ pub(super) fn copy_chapters(
         let base = chapter.time_base();
         let shift = shift.rescale(rescale::TIME_BASE, base);
         let title = chapter.metadata().get("title").unwrap_or("").to_string();
-        let (mut start, mut end) = (chapter.start() - shift, chapter.end() - shift);
-        if part != Part::default() {
-            let length = part
-                .length()
-                .map(|length| length.rescale(rescale::TIME_BASE, base));
-            (start, end) = (start.max(0), end.min(length.unwrap_or(i64::MAX)));
-            if end <= start {
-                continue;
-            }
+        let (start, end) = (chapter.start() - shift, chapter.end() - shift);
+        let length = part
+            .length()
+            .map_or(i64::MAX, |length| length.rescale(rescale::TIME_BASE, base));
+        if start < 0 && end <= 0 || start >= length {
+            continue;
         }
+        // Matroska knows no times below 0.
+        let (start, end) = (start.max(0), end.min(length));
         let mut copy = muxer
             .add_chapter(id as i64, base, start, end, title)
             .context("could not copy the chapters")?;

@@ -12,10 +12,12 @@ use av::Rescale;
 use av::codec::{Id, threading};
 use av::color::{Range, Space};
 
-use super::{Container, EncodeSettings, choice, ensure_holds, microseconds};
+use super::{Container, EncodeSettings, choice, microseconds};
 use crate::frame::Frame;
 use crate::media::decode::VideoInfo;
-use crate::media::ffmpeg::{Color, Layout, Scaler, is_full_range, is_ready, known_matrix, ycbcr};
+use crate::media::ffmpeg::{
+    Color, Layout, Scaler, is_full_range, is_ready, is_rgb, known_matrix, ycbcr,
+};
 
 /// Bits for each pixel and frame where an encoder has no constant quality.
 const BITS_PER_PIXEL: f64 = 0.2;
@@ -66,7 +68,7 @@ impl VideoEncoder {
         info: &VideoInfo,
         settings: &EncodeSettings,
     ) -> Result<Self> {
-        ensure_holds(muxer, container, &codec)?;
+        container.ensure_holds(&codec)?;
         let format = choice::pixel_format(&codec)?;
         let (width, height) = choice::coded_size(&codec, format, info);
         let range = if is_full_range(format, Range::Unspecified) {
@@ -75,7 +77,7 @@ impl VideoEncoder {
             Range::MPEG
         };
         let color = Color {
-            matrix: match choice::is_rgb(format) {
+            matrix: match is_rgb(format) {
                 true => Space::RGB,
                 false => known_matrix(info.color.matrix, info.height),
             },

@@ -1,0 +1,139 @@
+//! A stream that is copied packet by packet.
+
+use ffmpeg_next as av;
+
+use av::codec::Id;
+use av::format::Flags;
+use av::format::context::Output;
+use av::media::Type;
+
+use crate::media::ffmpeg::is_discarded;
+
+/// Copies the packets of one stream.
+pub(super) struct Copied {
+    /// Index of the stream in the muxer, and its time base there.
+    to: usize,
+    base: av::Rational,
+    kind: Type,
+    id: Id,
+    /// Whether the container can hide what a picture needs before it begins.
+    hides: bool,
+    /// Whether something came that is seen or heard.
+    begun: bool,
+    /// The last packet of what an edit cuts away before the sound begins: it is decoded ahead of it.
+    ahead: Option<av::Packet>,
+    /// Whether a picture cannot begin before its next key frame.
+    needs_key: bool,
+    last_dts: Option<i64>,
+    damaged: u64,
+    /// Rate and channels as the packets of a broadcast's AAC have them, and whether they changed.
+    adts: Option<[u8; 2]>,
+    changed: bool,
+}
+
+impl Copied {
+    /// For `stream`, which is `to` of the muxer; `hides` says whether the container has edits.
+    pub fn new(stream: &av::Stream, to: usize, hides: bool) -> Self {
+        Self {
+            to,
+            base: stream.time_base(),
+            kind: stream.parameters().medium(),
+            id: stream.parameters().id(),
+            hides,
+            begun: false,
+            ahead: None,
+            needs_key: false,
+            last_dts: None,
+            damaged: 0,
+            adts: None,
+            changed: false,
+        }
+    }
+
+    /// Learns the time base that the muxer chose, of the time bases of all its streams.
+    pub fn begin(&mut self, bases: &[av::Rational]) {
+        self.base = bases[self.to];
+    }
+
+    /// Takes the next packet, timed in `base`.
+    pub fn write(
+        &mut self,
+        mut packet: av::Packet,
+        base: av::Rational,
+        muxer: &mut Output,
+    ) -> Result<(), av::Error> {
+        packet.rescale_ts(base, self.base);
+        match (is_discarded(&packet), self.kind) {
+            (true, _) if self.begun => return Ok(()), // behind the end of an edit
+            (true, Type::Video) if self.hides => {}
+            (true, Type::Video) => {
+                self.needs_key = true;
+                return Ok(());
+            }
+            (true, _) => {
+                self.ahead = Some(packet);
+                return Ok(());
+            }
+            (false, _) if self.needs_key && !packet.is_key() => return Ok(()),
+            (false, _) => {
+                (self.begun, self.needs_key) = (true, false);
+                if let Some(ahead) = self.ahead.take() {
+                    self.put(ahead, muxer)?;
+                }
+            }
+        }
+        self.put(packet, muxer)
+    }
+
+    fn put(&mut self, mut packet: av::Packet, muxer: &mut Output) -> Result<(), av::Error> {
+        // Muxers refuse times that go back, and most those that stand still, as broken sources
+        // have them. Where they may stand still, lines of subtitles that are shown at the same
+        // time do, and so does sound in packets of less than a tick.
+        let strict = !muxer.format().flags().contains(Flags::TS_NONSTRICT);
+        let next = self.last_dts.map(|last| last + i64::from(strict));
+        if let (Some(dts), Some(next)) = (packet.dts(), next)
+            && dts < next
+        {
+            packet.set_dts(Some(next));
+            packet.set_pts(packet.pts().map(|pts| pts.max(next)));
+        }
+        let dts = packet.dts().or(self.last_dts);
+        let adts = packet.data().filter(|_| self.id == Id::AAC).and_then(adts);
+        packet.set_position(-1);
+        packet.set_stream(self.to);
+        match packet.write_interleaved(muxer) {
+            // So says the filter that takes AAC out of the packets of broadcasts.
+            Err(av::Error::InvalidData) => self.damaged += 1,
+            written => {
+                written?;
+                self.last_dts = dts;
+                self.changed |= adts.is_some_and(|now| *self.adts.get_or_insert(now) != now);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was lost on the way, in one line.
+    pub fn remark(&self) -> Option<String> {
+        let what = format!("{:?} stream ({})", self.kind, self.id.name()).to_lowercase();
+        match (self.damaged, self.changed) {
+            (0, false) => None,
+            (0, true) => Some(format!(
+                "{what} changes its rate or channels on the way, which players may not follow: in a .webm \
+                 file it is encoded anew"
+            )),
+            (damaged, _) => Some(format!("{what}: damaged packets left out: {damaged}")),
+        }
+    }
+}
+
+/// Rate and channels of a packet of AAC with a header of its own (ISO/IEC 14496-3, 1.A.3.2): the bytes that have
+/// them, less what says other things.
+fn adts(packet: &[u8]) -> Option<[u8; 2]> {
+    match packet {
+        [0xff, second, third, fourth, ..] if second & 0xf6 == 0xf0 => {
+            Some([third & 0b0011_1101, fourth & 0b1100_0000])
+        }
+        _ => None,
+    }
+}
