@@ -87,6 +87,29 @@ pub fn height(text: &str, scale: usize) -> usize {
     text.lines().count() * LINE * scale
 }
 
+/// `text` in lines of at most `letters` letters, at least one: broken between words, and in words that are longer.
+pub fn wrapped(text: &str, letters: usize) -> String {
+    let letters = letters.max(1);
+    let (mut wrapped, mut used) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 {
+            let fits = used + 1 + length <= letters;
+            wrapped.push(if fits { ' ' } else { '\n' });
+            used = if fits { used + 1 } else { 0 };
+        }
+        for letter in word.chars() {
+            if used == letters {
+                wrapped.push('\n');
+                used = 0;
+            }
+            wrapped.push(letter);
+            used += 1;
+        }
+    }
+    wrapped
+}
+
 /// Writes `text` with its top left corner at (`x`, `y`), each dot `scale` pixels wide and high, in
 /// `color` (R, G, B). What reaches beyond the frame is cut off; letters outside ASCII become boxes.
 pub fn draw(frame: &mut Frame, x: usize, y: usize, scale: usize, color: [u8; 3], text: &str) {
@@ -144,6 +167,14 @@ pub fn fill(frame: &mut Frame, corner: (usize, usize), size: (usize, usize), col
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_broken_between_words_where_there_are_some() {
+        assert_eq!(wrapped("a file is missing", 9), "a file is\nmissing");
+        assert_eq!(wrapped("a /long/path here", 5), "a\n/long\n/path\nhere");
+        assert_eq!(wrapped("", 5), "");
+        assert_eq!(wrapped("ab", 0), "a\nb");
+    }
 
     const WHITE: [u8; 3] = [255; 3];
 

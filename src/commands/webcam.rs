@@ -8,6 +8,7 @@ mod rate;
 mod recorder;
 mod show;
 mod sound;
+mod source;
 mod stats;
 mod styles;
 mod view;
@@ -27,12 +28,10 @@ use super::checks::{
 use super::{Interrupted, existing};
 use crate::cli::WebcamArgs;
 use crate::frame::Frame;
-use crate::media::camera;
+use crate::media::FrameSink;
 use crate::media::microphone;
-use crate::media::player::Player;
 use crate::media::virtual_camera::VirtualCamera;
 use crate::media::window::Window;
-use crate::media::{FrameSink, LiveSource};
 use crate::output::{Existing, write_whole};
 use crate::paint::Painter;
 use crate::pipeline::live::{self, Picture};
@@ -45,6 +44,7 @@ use files::Files;
 use rate::RateControl;
 use recorder::Recording;
 use show::{Outcome, Settings, Show, lock};
+use source::{list, open_source, wanted_microphone};
 use stats::Stats;
 use styles::Styles;
 
@@ -54,9 +54,6 @@ const USUAL_SIDE: u32 = 480;
 
 /// Most frames a second that are held where `--fps` asks for no rate.
 const USUAL_RATE: f64 = 30.0;
-
-/// What `--microphone` names for recordings without sound.
-const NO_MICROPHONE: &str = "none";
 
 /// Longest and shortest width of the window when it opens, in pixels.
 const WINDOW_WIDTHS: (usize, usize) = (640, 1280);
@@ -70,7 +67,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     ensure_outputs(args, existing)?;
     set_threads(args.paint.threads)?;
     let mask = open_mask(&args.paint)?;
-    if let (Some(_), Some(named)) = (&args.microphone, microphone(args)) {
+    if let (Some(_), Some(named)) = (&args.microphone, wanted_microphone(args)) {
         microphone::find(&named)?.listen()?; // who names one is not to find out later that it is mute
     }
     let mut source = open_source(args)?;
@@ -92,7 +89,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     let largest = (width.min(height) as u32).max(2);
     let side = args.paint.size.unwrap_or(USUAL_SIDE).min(largest);
     let ceiling = args.paint.size.unwrap_or(largest).min(largest);
-    let held_rate = held_rate(args, source.frame_rate());
+    let held_rate = held_rate(args.fps, args.paint.size, source.frame_rate());
     let shared = Arc::new(Mutex::new(Controls {
         style,
         strength: args.paint.strength,
@@ -118,7 +115,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         size: output_size,
         rate: frame_rate,
         hwaccel: hwaccel(&args.film, painter.device()),
-        microphone: microphone(args),
+        microphone: wanted_microphone(args),
     };
     let begin = |place| Recording::begin(place, existing, &format);
     let recording = args.record.as_deref().map(begin).transpose()?;
@@ -200,17 +197,17 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Frames a second to hold by choosing the resolution: those asked for, else the camera's. A
-/// resolution that was asked for stays instead.
-fn held_rate(args: &WebcamArgs, (frames, seconds): (i32, i32)) -> Option<f64> {
-    match (args.fps, args.paint.size) {
-        (Some(fps), _) => Some(fps.into()),
-        (None, Some(_)) => None,
-        (None, None) if frames > 0 && seconds > 0 => {
-            Some((f64::from(frames) / f64::from(seconds)).min(USUAL_RATE))
-        }
-        (None, None) => Some(USUAL_RATE),
-    }
+/// Frames a second to hold by choosing the resolution: `fps` where they are asked for, but no more than the camera
+/// sends. A resolution that was asked for (`size`) stays instead.
+fn held_rate(fps: Option<u32>, size: Option<u32>, (frames, seconds): (i32, i32)) -> Option<f64> {
+    let wanted = match (fps, size) {
+        (Some(fps), _) => fps.into(),
+        (None, Some(_)) => return None,
+        (None, None) => USUAL_RATE,
+    };
+    let known = frames > 0 && seconds > 0;
+    let sent = known.then(|| f64::from(frames) / f64::from(seconds));
+    Some(sent.map_or(wanted, |sent| wanted.min(sent)))
 }
 
 /// The rate of recordings: the camera's, or a higher one that is to be held. `fps` may be held with room
@@ -281,63 +278,10 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
     Ok(())
 }
 
-fn open_source(args: &WebcamArgs) -> Result<Box<dyn LiveSource>> {
-    let path = Path::new(&args.camera);
-    if path.is_file() {
-        return Ok(Box::new(Player::open(path)?));
-    }
-    let wanted = camera::Wanted {
-        side: args.paint.size.unwrap_or(USUAL_SIDE),
-        fps: args.fps.unwrap_or(30),
-        format: args.camera_format.map(Into::into),
-    };
-    Ok(Box::new(camera::open(&args.camera, wanted)?))
-}
-
-/// The microphone that recordings listen to. The usual one for cameras, none for files that are played, unless
-/// another is named.
-fn microphone(args: &WebcamArgs) -> Option<String> {
-    let is_file = Path::new(&args.camera).is_file();
-    match args.microphone.as_deref() {
-        None if is_file => None,
-        None => Some(microphone::DEFAULT.to_string()),
-        Some(NO_MICROPHONE) => None,
-        Some(named) => Some(named.to_string()),
-    }
-}
-
 fn open_window(camera: (usize, usize)) -> Result<Window> {
     let width = camera.0.clamp(WINDOW_WIDTHS.0, WINDOW_WIDTHS.1);
     let height = (camera.1 * width / camera.0.max(1)).clamp(64, WINDOW_WIDTHS.1);
     Window::open("repaint", width, height)
-}
-
-fn list() -> Result<()> {
-    let cameras = camera::list()?;
-    if cameras.is_empty() {
-        remark!("no camera: plug one in, or play a file with `repaint webcam --camera FILE`");
-    }
-    for camera in cameras {
-        say!("{}: {}", camera.index, camera.name);
-        for mode in &camera.modes {
-            say!("    {mode}");
-        }
-        if let Some(trouble) = &camera.trouble {
-            say!("    {trouble}");
-        }
-    }
-    let microphones = microphone::list().unwrap_or_else(|error| {
-        remark!("{error:#}");
-        Vec::new()
-    });
-    for microphone in microphones {
-        let usual = match microphone.is_usual {
-            true => " (used unless another is named)",
-            false => "",
-        };
-        say!("microphone: {}{usual}", microphone.name);
-    }
-    Ok(())
 }
 
 /// Writes `--stats`.
@@ -365,6 +309,16 @@ fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_resolution_is_given_up_for_frames_that_no_camera_sends() {
+        assert_eq!(held_rate(None, None, (60, 1)), Some(30.0));
+        assert_eq!(held_rate(Some(60), None, (60, 1)), Some(60.0));
+        assert_eq!(held_rate(Some(60), Some(480), (25, 1)), Some(25.0));
+        assert_eq!(held_rate(Some(15), None, (25, 1)), Some(15.0));
+        assert_eq!(held_rate(Some(60), None, (0, 1)), Some(60.0));
+        assert_eq!(held_rate(None, Some(480), (25, 1)), None);
+    }
 
     #[test]
     fn recordings_have_the_rate_of_a_camera_that_is_faster_than_asked_for() {

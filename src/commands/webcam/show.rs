@@ -213,10 +213,15 @@ impl Show {
         if *controls != before {
             *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = *controls;
         }
-        if controls.style != before.style
-            && let Some(Err(words)) = self.styles.model(controls.style)
-        {
-            self.tell(words.clone());
+        if controls.help && !before.help {
+            self.notice = None;
+        }
+        let (now, then) = (
+            describe(&self.styles, controls),
+            describe(&self.styles, &before),
+        );
+        if !controls.figures && now != then {
+            self.tell(now.replace('\n', ", "));
         }
         let title = format!("repaint - {}", self.styles.title(controls.style));
         if title != self.title
@@ -292,7 +297,11 @@ impl Show {
                 )
             }
             (Some((words, since)), None) if now - *since < NOTICE => words.clone(),
-            _ => String::new(),
+            // The style before it is painted on.
+            _ => match self.styles.model(controls.style) {
+                Some(Err(words)) => words.clone(),
+                _ => String::new(),
+            },
         };
         let mut words = Words {
             notice,
@@ -338,12 +347,10 @@ fn describe(styles: &Styles, controls: &Controls) -> String {
             settings.push(word.to_string());
         }
     }
-    if controls.steadiness > 0.0 {
-        settings.push(format!("steadiness {:.0} %", controls.steadiness * 100.0));
-    }
-    let style = format!("{} {}", controls.style + 1, styles.title(controls.style));
-    match settings.is_empty() {
-        true => style,
-        false => format!("{style}\n{}", settings.join(", ")),
-    }
+    settings.push(match controls.steadiness {
+        0.0 => "not steadied".to_string(),
+        part => format!("steadiness {:.0}%", part * 100.0),
+    });
+    let (key, title) = (controls.style + 1, styles.title(controls.style));
+    format!("{key} {title}\n{}", settings.join(", "))
 }

@@ -16,6 +16,9 @@ const ACCENT: [u8; 3] = [255, 200, 60];
 /// Colour of the sign that a recording runs.
 const RED: [u8; 3] = [235, 50, 40];
 
+/// The sign that a recording runs, behind a dot.
+const RECORDING: &str = "  REC";
+
 /// What of the light stays behind words, of 256.
 const SHADE: u32 = 90;
 
@@ -115,37 +118,27 @@ impl View {
     fn draw_words(&mut self, words: &Words) {
         let (width, height) = (self.screen.width, self.screen.height);
         let largest = ((height + 60) / 200).clamp(1, 6);
-        let fits = |words: &str| {
-            (1..=largest)
-                .rev()
-                .find(|&scale| text::width(words, scale) + 12 * scale < width)
-        };
-        let scale = fits(&words.figures)
-            .unwrap_or(1)
-            .min(fits(&words.notice).unwrap_or(1));
+        let fits = |scale: &usize| text::width(&words.figures, *scale) + 12 * scale < width;
+        let scale = (1..=largest).rev().find(fits).unwrap_or(1);
         let margin = 4 * scale;
-        if !words.figures.is_empty() {
+        // The help has the middle, and most of a small window.
+        if !words.figures.is_empty() && words.help.is_none() {
             self.write((margin, margin), scale, INK, &words.figures);
         }
         if words.recording {
-            let (dot, side) = (6 * scale, text::width("REC", scale) + 12 * scale);
-            let corner = (width.saturating_sub(side + margin), margin);
-            self.write((corner.0 + dot, corner.1), scale, RED, "REC");
-            text::fill(
-                &mut self.screen,
-                (corner.0, corner.1 + scale),
-                (dot, dot),
-                RED,
-            );
+            let side = text::width(RECORDING, scale) + margin;
+            let corner = (width.saturating_sub(side), margin);
+            self.write(corner, scale, RED, RECORDING);
+            let dot = (corner.0, corner.1 + scale);
+            text::fill(&mut self.screen, dot, (6 * scale, 6 * scale), RED);
         }
         if !words.notice.is_empty() {
-            let size = (
-                text::width(&words.notice, scale),
-                text::height(&words.notice, scale),
-            );
+            let letters = width.saturating_sub(2 * margin) / text::width("m", scale);
+            let notice = text::wrapped(&words.notice, letters);
+            let size = (text::width(&notice, scale), text::height(&notice, scale));
             let left = width.saturating_sub(size.0) / 2;
             let top = height.saturating_sub(size.1 + 3 * margin);
-            self.write((left, top), scale, ACCENT, &words.notice);
+            self.write((left, top), scale, ACCENT, &notice);
         }
         if let Some(help) = words.help {
             let fits = |scale: &usize| {
@@ -227,10 +220,10 @@ mod tests {
 
     #[test]
     fn words_are_light_on_dark_ground_and_fit_into_small_windows() {
-        let words = Words {
+        let mut words = Words {
             figures: "starry_night".into(),
-            notice: "camera unplugged".into(),
-            help: Some(super::super::controls::HELP),
+            notice: "the camera is unplugged; waiting for it".into(),
+            help: None,
             recording: true,
         };
         let mut view = View::default();
@@ -239,6 +232,11 @@ mod tests {
             .unwrap();
         assert_eq!(value(screen, 2, 2), 70, "shaded");
         assert!(screen.pixels.contains(&255));
+        words.help = Some(super::super::controls::HELP);
+        let screen = view
+            .compose((640, 480), Some(&picture()), None, &words)
+            .unwrap();
+        assert_eq!(value(screen, 2, 2), 200, "help and figures at once");
         for size in [(1, 1), (40, 500), (500, 20)] {
             view.compose(size, None, None, &words).unwrap();
         }

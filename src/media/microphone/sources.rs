@@ -77,7 +77,7 @@ pub fn find(choice: &str) -> Result<Microphone> {
     let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
     match (choice, names.is_empty()) {
         (DEFAULT, _) => bail!("no microphone"),
-        (_, true) => bail!("no microphone `{choice}`"),
+        (_, true) => bail!("no microphone `{choice}`: there is none"),
         (_, false) => bail!("no microphone `{choice}` (known: {})", names.join(", ")),
     }
 }
