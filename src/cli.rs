@@ -216,7 +216,7 @@ pub enum ModelsCommand {
     Import {
         /// Picture to paint like, or network to import
         file: PathBuf,
-        /// What foretells the style of a picture, made by `repaint train` from a folder of paintings; the
+        /// What predicts the style of a picture, made by `repaint train` from a folder of paintings; the
         /// program's own when not given
         #[arg(long, value_name = "FILE")]
         predictor: Option<PathBuf>,

@@ -1,5 +1,5 @@
 //! What `--model` means: a model file, a model of the user's or of the program's own by name, or a picture,
-//! whose style is foretold.
+//! whose style is predicted.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::network::Width;
 use crate::photos::{photos_of, read_scaled};
 use crate::predict::{self, Predictor};
 
-/// How much of a picture's colours a style has that is foretold from it.
+/// How much of a picture's colours a style has that is predicted from it.
 const PALETTE: f64 = 0.5;
 
-/// Where a style comes from. Of one name, what was trained goes before what is foretold.
+/// Where a style comes from. Of one name, what was trained goes before what is predicted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A model file of the user's.
     File(PathBuf),
-    /// A picture, whose style is foretold.
+    /// A picture, whose style is predicted.
     Picture(PathBuf),
     /// Inside the program, of this width.
     BuiltIn(Width),
@@ -92,13 +92,13 @@ pub fn find(name: &str) -> Result<Model> {
 pub fn open(name: &str, origin: &Origin) -> Result<Model> {
     match origin {
         Origin::File(path) => Model::read(path),
-        Origin::Picture(path) => foretell(path, &Predictor::built_in()?),
+        Origin::Picture(path) => predict(path, &Predictor::built_in()?),
         Origin::BuiltIn(_) => built_in(name),
     }
 }
 
 /// The model that `predictor` makes of a picture file, in half of its colours; it has the file's name.
-pub fn foretell(path: &Path, predictor: &Predictor) -> Result<Model> {
+pub fn predict(path: &Path, predictor: &Predictor) -> Result<Model> {
     let picture = read_scaled(path, predict::SHORT)?;
     let mut model = predictor.model(&picture)?;
     colors::fit(&mut model, &picture, &photos_of(None)?, PALETTE)?;
