@@ -101,7 +101,13 @@ pub struct JudgeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PaintArgs {
     /// Style: a name from `repaint models list`, a model file, or a picture to paint like
-    #[arg(short, long, value_name = "STYLE", default_value = "starry_night")]
+    #[arg(
+        short,
+        long,
+        alias = "style",
+        value_name = "STYLE",
+        default_value = "starry_night"
+    )]
     pub model: String,
     /// Shorter side of the painted picture in pixels; when not given the source's own, of a camera
     /// the one that holds its rate
@@ -216,7 +222,7 @@ pub enum ModelsCommand {
     Import {
         /// Picture to paint like, or network to import
         file: PathBuf,
-        /// What foretells the style of a picture, made by `repaint train` from a folder of paintings; the
+        /// What predicts the style of a picture, made by `repaint train` from a folder of paintings; the
         /// program's own when not given
         #[arg(long, value_name = "FILE")]
         predictor: Option<PathBuf>,

@@ -20,7 +20,7 @@
 //! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone; `paint` does it with
 //! its help, or an engine that can. `strokes` says at what size a picture is painted, and enlarges what is
 //! smaller than the picture. `styles` knows what `--model` means, for `commands` and `train`: a model, or a picture, whose
-//! model `predict` foretells and `colors` colours, with a `palette` and an engine. `photos` finds the pictures for all
+//! model `predict` makes and `colors` colours, with a `palette` and an engine. `photos` finds the pictures for all
 //! this. Arrows never go up; `media` and `backend` do not know each other.
 
 pub mod backend;

@@ -161,7 +161,7 @@ impl Model {
         {
             ensure!(
                 !version.starts_with("predictor"),
-                "it foretells styles and is none: see `repaint models import PICTURE --predictor FILE`"
+                "it predicts styles and is none: see `repaint models import PICTURE --predictor FILE`"
             );
             let version = version.parse::<u32>().ok().with_context(|| {
                 format!("no model: it is a file of repaint's of another kind ({version:?})")

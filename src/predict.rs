@@ -1,8 +1,8 @@
 //! From a painting to a network that paints like it, in one pass and without training.
 //!
 //! Ghiasi et al. (2017, "Exploring the structure of a real-time, arbitrary neural artistic stylization
-//! network") foretell the scales and shifts of a network's norms from a painting, with a network that sees it.
-//! Here a linear map foretells all weights of the small network, kernels too, from a picture's
+//! network") predict the scales and shifts of a network's norms from a painting, with a network that sees it.
+//! Here a linear map predicts all weights of the small network, kernels too, from a picture's
 //! [`descriptor`]: what comes out is a model like those that were trained for one painting, as fast and as
 //! steady in films. `train` makes the map.
 
@@ -142,7 +142,7 @@ impl Predictor {
             (name.clone(), tensor)
         });
         let metadata = Metadata {
-            program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", foretold").to_string(),
+            program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", predicted").to_string(),
             ..Metadata::default()
         };
         Model::new(metadata, tensors.collect())

@@ -1,5 +1,5 @@
 //! What `--model` means: a model file, a model of the user's or of the program's own by name, or a picture,
-//! whose style is foretold.
+//! whose style is predicted.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,18 @@ use crate::network::Width;
 use crate::photos::{photos_of, read_scaled};
 use crate::predict::{self, Predictor};
 
-/// How much of a picture's colours a style has that is foretold from it.
+/// How much of a picture's colours a style has that is predicted from it.
 const PALETTE: f64 = 0.5;
 
-/// Where a style comes from. Of one name, what was trained goes before what is foretold.
+/// How alike a mistyped name is to the one that was meant, of 1: two letters of five may be wrong.
+const ALIKE: f64 = 0.6;
+
+/// Where a style comes from. Of one name, what was trained goes before what is predicted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A model file of the user's.
     File(PathBuf),
-    /// A picture, whose style is foretold.
+    /// A picture, whose style is predicted.
     Picture(PathBuf),
     /// Inside the program, of this width.
     BuiltIn(Width),
@@ -33,7 +36,7 @@ impl Origin {
     pub fn name(&self, text: &str) -> String {
         match self {
             Self::File(path) | Self::Picture(path) => stem(path),
-            Self::BuiltIn(_) => text.to_string(),
+            Self::BuiltIn(_) => by_name(text).map_or(text, |built_in| built_in.name).into(),
         }
     }
 }
@@ -82,8 +85,19 @@ impl BuiltIn {
     }
 }
 
+/// The built-in model that `text` means, however it is written.
+fn by_name(text: &str) -> Option<&'static BuiltIn> {
+    let alike = |built_in: &&BuiltIn| built_in.name == plain(text);
+    BUILT_IN.iter().find(alike)
+}
+
+/// A name as the built-in ones are written: what people type has capitals, spaces and hyphens.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace([' ', '-'], "_")
+}
+
 /// Finds a style by the path of a model or picture, then by name in the user's model folder, then among the
-/// built-in ones.
+/// built-in ones. Capitals do not matter in names, nor what stands between words, unless one fits exactly.
 pub fn find(name: &str) -> Result<Model> {
     open(name, &locate(name)?)
 }
@@ -92,13 +106,13 @@ pub fn find(name: &str) -> Result<Model> {
 pub fn open(name: &str, origin: &Origin) -> Result<Model> {
     match origin {
         Origin::File(path) => Model::read(path),
-        Origin::Picture(path) => foretell(path, &Predictor::built_in()?),
+        Origin::Picture(path) => predict(path, &Predictor::built_in()?),
         Origin::BuiltIn(_) => built_in(name),
     }
 }
 
 /// The model that `predictor` makes of a picture file, in half of its colours; it has the file's name.
-pub fn foretell(path: &Path, predictor: &Predictor) -> Result<Model> {
+pub fn predict(path: &Path, predictor: &Predictor) -> Result<Model> {
     let picture = read_scaled(path, predict::SHORT)?;
     let mut model = predictor.model(&picture)?;
     colors::fit(&mut model, &picture, &photos_of(None)?, PALETTE)?;
@@ -108,8 +122,7 @@ pub fn foretell(path: &Path, predictor: &Predictor) -> Result<Model> {
 
 /// A model inside the program.
 pub fn built_in(name: &str) -> Result<Model> {
-    let found = BUILT_IN.iter().find(|built_in| built_in.name == name);
-    found
+    by_name(name)
         .with_context(|| format!("no built-in model `{name}`"))?
         .read()
 }
@@ -139,7 +152,9 @@ pub fn locate(name: &str) -> Result<Origin> {
         });
     }
     let models = list();
-    if let Some((_, origin)) = models.iter().find(|(known, _)| known == name) {
+    let exact = models.iter().find(|(known, _)| known == name);
+    let alike = || models.iter().find(|(known, _)| plain(known) == plain(name));
+    if let Some((_, origin)) = exact.or_else(alike) {
         return Ok(origin.clone());
     }
     let why = match &found {
@@ -150,11 +165,22 @@ pub fn locate(name: &str) -> Result<Origin> {
     let mut known: Vec<_> = models.into_iter().map(|(name, _)| name).collect();
     known.sort();
     known.dedup();
-    let known = match known.is_empty() {
-        true => "no model is installed: see `repaint models import` and `repaint train`".into(),
-        false => format!("known: {}", known.join(", ")),
+    let hint = match nearest(name, &known) {
+        Some(near) => format!(", did you mean {near:?}?"),
+        None => String::new(),
     };
-    bail!("could not open model {name:?}: {why} ({known})")
+    let known = known.join(", ");
+    bail!("could not open model {name:?}: {why}{hint} (known: {known})")
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let name = plain(name);
+    let likeness = |known: &String| strsim::normalized_damerau_levenshtein(&name, &plain(known));
+    let near = known.iter().map(|known| (likeness(known), known.as_str()));
+    let near = near.filter(|(likeness, _)| *likeness >= ALIKE);
+    near.max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
 }
 
 /// Names and origins of the models that `--model` knows: the user's by name, then the built-in

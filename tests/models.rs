@@ -59,7 +59,7 @@ fn names_are_looked_up_as_paths_then_in_the_users_folder() {
     std::fs::write(folder.join("broken.safetensors"), "no model").unwrap();
 
     let told = stderr(&repaint(home.path(), &["show", "candi"]));
-    let expected = "error: could not open model \"candi\": no such file (known: broken, candy, ";
+    let expected = "error: could not open model \"candi\": no such file, did you mean \"candy\"? (known: broken, candy, ";
     assert!(told.starts_with(expected), "{told}");
     let told = stderr(&repaint(home.path(), &["show", "broken"]));
     assert!(

@@ -1,4 +1,4 @@
-//! Styles that are foretold from pictures, without training.
+//! Styles that are predicted from pictures, without training.
 
 mod common;
 #[path = "common/program.rs"]
@@ -78,7 +78,7 @@ fn descriptors_tell_colours_directions_and_sizes_apart() {
 }
 
 #[test]
-fn a_foretold_network_is_the_base_and_its_place_along_each_direction() -> Result<()> {
+fn a_predicted_network_is_the_base_and_its_place_along_each_direction() -> Result<()> {
     let painting = strokes(20, true, REDS);
     let numbers = describe(&painting);
     // The first direction is one deviation away along the first number, the second far beyond the last.
@@ -174,7 +174,7 @@ fn pictures_are_styles_in_every_command() -> Result<()> {
 
     let shown = done(home.path(), &["models", "show", "blue bars.png"])?;
     assert!(
-        shown.contains("blue bars") && shown.contains("foretold"),
+        shown.contains("blue bars") && shown.contains("predicted"),
         "{shown}"
     );
     done(
@@ -272,7 +272,7 @@ fn what_is_no_picture_is_refused_in_one_line() -> Result<()> {
     let predictor = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/predictor.safetensors");
     let args = ["image", photo, "-o", "a.png", "--model", predictor];
     let said = fails(home.path(), &args)?;
-    assert!(said.contains("it foretells styles and is none"), "{said}");
+    assert!(said.contains("it predicts styles and is none"), "{said}");
     let said = fails(home.path(), &["train", "folder"])?;
     assert!(said.contains("training/predictor.toml"), "{said}");
     Ok(())
@@ -310,7 +310,7 @@ fn the_same_picture_gives_the_same_network_at_any_size() -> Result<()> {
 }
 
 #[test]
-fn a_foretold_style_is_that_of_its_painting_and_no_other() -> Result<()> {
+fn a_predicted_style_is_that_of_its_painting_and_no_other() -> Result<()> {
     let (Some(vgg19), Some(paintings)) = (data("vgg19/vgg19_conv_f16.safetensors"), data("styles"))
     else {
         return Ok(());

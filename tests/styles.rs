@@ -46,6 +46,56 @@ fn names_with_dots_are_whole_names() -> Result<()> {
 }
 
 #[test]
+fn names_are_found_as_people_write_them() -> Result<()> {
+    let (home, folder) = home()?;
+    for name in ["Great_Wave", "great-wave", "GREAT WAVE"] {
+        let shown = done(home.path(), &["models", "show", name])?;
+        assert!(shown.contains("The Great Wave"), "{name}: {shown}");
+    }
+    done(home.path(), &["models", "mix", "Udnie", "Great Wave"])?;
+    assert!(folder.join("udnie_great_wave.safetensors").is_file());
+    // What is written exactly so goes first, then the user's own.
+    std::fs::copy(
+        "weights/udnie.safetensors",
+        folder.join("great wave.safetensors"),
+    )?;
+    for (name, title) in [
+        ("great_wave", "The Great Wave"),
+        ("great wave", "Udnie"),
+        ("Great-Wave", "Udnie"),
+    ] {
+        let shown = done(home.path(), &["models", "show", name])?;
+        assert!(shown.contains(title), "{name}: {shown}");
+    }
+    write_picture(&home.path().join("a.png"))?;
+    let paint = ["image", "a.png", "-o", "b.png", "--style", "Starry Night"];
+    done(home.path(), &paint)?;
+    Ok(())
+}
+
+#[test]
+fn of_a_name_that_nobody_has_the_nearest_is_told() -> Result<()> {
+    let (home, _) = home()?;
+    for (name, words) in [
+        (
+            "stary_night",
+            "no such file, did you mean \"starry_night\"? (known: ",
+        ),
+        (
+            "Great Waves",
+            "no such file, did you mean \"great_wave\"? (known: ",
+        ),
+        ("mona_lisa", "no such file (known: "),
+        ("", "no such file (known: "),
+    ] {
+        let told = fails(home.path(), &["models", "show", name])?;
+        let expected = format!("error: could not open model {name:?}: {words}");
+        assert!(told.starts_with(&expected), "{told}");
+    }
+    Ok(())
+}
+
+#[test]
 fn of_one_name_models_go_before_pictures_and_both_hide_what_is_built_in() -> Result<()> {
     let (home, folder) = home()?;
     write_picture(&folder.join("udnie.png"))?;

@@ -11,7 +11,7 @@ use crate::train::Start;
 /// `repaint train`.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
-    /// Picture of the painting to learn from; a folder of paintings to learn how styles are foretold from
+    /// Picture of the painting to learn from; a folder of paintings to learn how styles are predicted from
     /// pictures
     pub painting: PathBuf,
     /// Folder of photographs to train on; three pictures of the program's own when not given
@@ -53,8 +53,8 @@ pub struct TrainArgs {
     /// Whether the network also sees its last painting, which steadies it in motion
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,
-    /// What to start with: `foretold` (from the painting, for small networks), `built-in` (the mean of the built-in
-    /// styles), `random`, or a model of the same width, a file or name [default: foretold; built-in for medium
+    /// What to start with: `predicted` (from the painting, for small networks), `built-in` (the mean of the built-in
+    /// styles), `random`, or a model of the same width, a file or name [default: predicted; built-in for medium
     /// networks, random for large ones]
     #[arg(long, value_name = "MODEL")]
     pub start: Option<Start>,

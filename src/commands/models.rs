@@ -43,11 +43,11 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
                 ensure_model_name(place)?;
             }
             let mut model = match (picture::is_picture(file), predictor) {
-                (true, None) => styles::foretell(file, &Predictor::built_in()?)?,
-                (true, Some(place)) => styles::foretell(file, &Predictor::read(place)?)?,
+                (true, None) => styles::predict(file, &Predictor::built_in()?)?,
+                (true, Some(place)) => styles::predict(file, &Predictor::read(place)?)?,
                 (false, None) => Model::import(file)?,
                 (false, Some(_)) => bail!(
-                    "`{}` is no picture: leave out --predictor, which foretells the styles of pictures",
+                    "`{}` is no picture: leave out --predictor, which predicts the styles of pictures",
                     file.display()
                 ),
             };
@@ -171,7 +171,7 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-/// What a style says of itself, and its network. Nothing is foretold for that: of a picture it is known.
+/// What a style says of itself, and its network. No style is predicted for that: what a picture becomes is known.
 fn about(name: &str, origin: &Origin) -> Result<(Metadata, Network)> {
     if let Origin::Picture(path) = origin {
         picture::size(path)?;
@@ -276,7 +276,7 @@ fn place(origin: &Origin) -> String {
     match origin {
         Origin::BuiltIn(_) => "built in".to_string(),
         Origin::File(path) => path.display().to_string(),
-        Origin::Picture(path) => format!("foretold from {}", path.display()),
+        Origin::Picture(path) => format!("predicted from {}", path.display()),
     }
 }
 

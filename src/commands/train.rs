@@ -48,7 +48,7 @@ pub fn run(args: &TrainArgs, stop: &'static AtomicBool) -> Result<()> {
             }
             match job.painting.is_dir() {
                 true => remark!(
-                    "foretell a style with it: repaint models import PICTURE --predictor {}",
+                    "predict a style with it: repaint models import PICTURE --predictor {}",
                     quoted(&job.output.to_string_lossy())
                 ),
                 false => remark_use(args.output.as_deref(), &stem(&job.output)),
@@ -83,7 +83,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
     let many = args.painting.is_dir();
     ensure!(
         !many || (args.recipe.is_some() && args.output.is_some()),
-        "`{}` is a folder: name one picture, or learn to foretell styles from many with --recipe \
+        "`{}` is a folder: name one picture, or learn to predict styles from many with --recipe \
          training/predictor.toml and -o",
         args.painting.display()
     );
@@ -117,7 +117,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
         );
     }
     let beside = || match many {
-        true => None, // what is foretold is measured by `repaint eval`
+        true => None, // what is predicted is measured by `repaint eval`
         false => train::sibling_validation(args.photos.as_deref()?),
     };
     Ok(Job {

@@ -1,5 +1,5 @@
 //! What a picture looks like, in a few numbers: its colours, and what it is made of at six scales. They take
-//! some ten milliseconds, and foretell styles as well as the means and deviations of VGG19's layers do.
+//! some ten milliseconds, and predict styles as well as the means and deviations of VGG19's layers do.
 
 use crate::frame::Frame;
 

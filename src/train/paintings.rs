@@ -1,4 +1,4 @@
-//! Learning to foretell styles: many paintings, each in variants, and the weights that a predictor gives the
+//! Learning to predict styles: many paintings, each in variants, and the weights that a predictor gives the
 //! network for them.
 
 use std::cell::OnceCell;
@@ -65,14 +65,14 @@ impl Paintings {
     pub fn open(folder: &Path, settings: &Settings, tell: &mut dyn FnMut(Event)) -> Result<Self> {
         ensure!(
             settings.start == Start::BuiltIn,
-            "`{}` is a folder: what foretells the styles of its paintings begins with the built-in styles, \
+            "`{}` is a folder: what predicts the styles of its paintings begins with the built-in styles, \
              leave out --start",
             folder.display()
         );
         let files = photos_in(folder)?;
         ensure!(
             files.len() > 1,
-            "one painting in `{}`: styles are foretold from many",
+            "one painting in `{}`: styles are predicted from many",
             folder.display()
         );
         tell(Event::Looking(files.len()));
@@ -128,7 +128,7 @@ impl Paintings {
             styles::built_in_mean(Width::Small)?.context("no built-in styles to begin with")?;
         ensure!(
             mean.network == self.network,
-            "only the small network with memory can be foretold"
+            "only the small network with memory can be predicted"
         );
         let known = self
             .names

@@ -55,17 +55,17 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// What the weights of a network are before the first step; `foretold`, `built-in`, `random` or a model in
+/// What the weights of a network are before the first step; `predicted`, `built-in`, `random` or a model in
 /// recipes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Start {
-    /// Those that are foretold from the painting, of the small network alone (see [`crate::predict`]): 60 steps
+    /// Those that are predicted from the painting, of the small network alone (see [`crate::predict`]): 60 steps
     /// from there are worth 150 from the mean of the built-in styles (`training/README.md`).
     #[default]
-    Foretold,
+    Predicted,
     /// The mean of the built-in styles of this width: as near to a new painting after 60 steps as the one of
-    /// them that is best for it, which no figure foretells (`training/README.md`).
+    /// them that is best for it, which no figure tells beforehand (`training/README.md`).
     BuiltIn,
     /// Random values.
     Random,
@@ -76,7 +76,7 @@ pub enum Start {
 impl From<String> for Start {
     fn from(text: String) -> Self {
         match text.as_str() {
-            "foretold" => Self::Foretold,
+            "predicted" => Self::Predicted,
             "built-in" => Self::BuiltIn,
             "random" => Self::Random,
             _ => Self::Model(text),
@@ -87,7 +87,7 @@ impl From<String> for Start {
 impl From<Start> for String {
     fn from(start: Start) -> Self {
         match start {
-            Start::Foretold => "foretold".to_string(),
+            Start::Predicted => "predicted".to_string(),
             Start::BuiltIn => "built-in".to_string(),
             Start::Random => "random".to_string(),
             Start::Model(name) => name,
@@ -103,17 +103,17 @@ impl Default for Settings {
 
 impl Settings {
     /// The defaults for a network of this width that begins so: a style that begins with others needs a
-    /// thirteenth of the steps. Without `start` it is what is foretold, or the built-in styles, where some have
+    /// thirteenth of the steps. Without `start` it is what is predicted, or the built-in styles, where some have
     /// this width.
     pub fn usual(network: Width, start: Option<Start>) -> Self {
         let start = start.unwrap_or_else(|| match network {
-            Width::Small => Start::Foretold,
+            Width::Small => Start::Predicted,
             _ if styles::has_built_in(network) => Start::BuiltIn,
             _ => Start::Random,
         });
         let (steps, crop) = match start {
             Start::Random => (2000, 192),
-            Start::Foretold => (100, 144),
+            Start::Predicted => (100, 144),
             Start::BuiltIn | Start::Model(_) => (150, 144),
         };
         let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();

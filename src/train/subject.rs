@@ -1,4 +1,4 @@
-//! What a training learns: the style of one painting, or to foretell the style of any from those in a folder.
+//! What a training learns: the style of one painting, or to predict the style of any from those in a folder.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::styles;
 pub enum Subject {
     /// The style of this painting.
     Style(Frame),
-    /// To foretell styles.
+    /// To predict styles.
     Styles(Box<Paintings>),
 }
 
@@ -60,9 +60,9 @@ impl Subject {
         let mut state = State::new(first, settings.steps, Watch::new(TOO_LARGE))?;
         let start = match &settings.start {
             Start::Random => None,
-            Start::Foretold => {
+            Start::Predicted => {
                 let mut model = Predictor::built_in()?.model(self.painting())?;
-                model.metadata.name = "what is foretold".to_string();
+                model.metadata.name = "the predicted style".to_string();
                 Some(model)
             }
             Start::Model(name) => Some(styles::find(name)?),

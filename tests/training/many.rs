@@ -1,4 +1,4 @@
-//! Learning to foretell styles from a folder of paintings.
+//! Learning to predict styles from a folder of paintings.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn job_of_many(studio: &Path, vgg19: std::path::PathBuf, output: &str) -> Job {
 }
 
 #[test]
-fn what_foretells_styles_begins_with_those_whose_paintings_it_sees() -> Result<()> {
+fn what_predicts_styles_begins_with_those_whose_paintings_it_sees() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());
     };
@@ -52,10 +52,10 @@ fn what_foretells_styles_begins_with_those_whose_paintings_it_sees() -> Result<(
     job.settings.learning_rate = 1e-9; // next to nothing is learned
     train(&job, &GO, &mut |_| {})?;
     let predictor = Predictor::read(&job.output)?;
-    let foretold = |name: &str| -> Result<Model> {
+    let predicted = |name: &str| -> Result<Model> {
         predictor.model(&read_scaled(&job.painting.join(name), SHORT)?)
     };
-    let (known, other) = (foretold("udnie.png")?, foretold("others.png")?);
+    let (known, other) = (predicted("udnie.png")?, predicted("others.png")?);
     assert_eq!(known.network, Network::new([8, 16, 32]).with_memory());
     let udnie = styles::find("udnie")?;
     for (name, tensor) in &udnie.tensors {
@@ -67,7 +67,7 @@ fn what_foretells_styles_begins_with_those_whose_paintings_it_sees() -> Result<(
 }
 
 #[test]
-fn a_training_on_many_goes_on_where_it_was_stopped_and_foretells_other_styles_then() -> Result<()> {
+fn a_training_on_many_goes_on_where_it_was_stopped_and_predicts_other_styles_then() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());
     };

@@ -145,20 +145,20 @@ fn a_training_starts_between_the_built_in_styles_and_needs_no_photos() -> Result
 }
 
 #[test]
-fn a_training_starts_from_what_is_foretold_of_its_painting() -> Result<()> {
+fn a_training_starts_from_what_is_predicted_from_its_painting() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());
     };
     let studio = studio(2)?;
     let mut job = job(studio.path(), vgg19, "a.safetensors");
-    job.settings.start = Start::Foretold;
+    job.settings.start = Start::Predicted;
     job.settings.learning_rate = 1e-9; // next to nothing is learned
     job.settings.palette = 0.0;
     train(&job, &GO, &mut |_| {})?;
     let painting = read_scaled(&job.painting, job.settings.style_size)?;
-    let foretold = Predictor::built_in()?.model(&painting)?;
+    let predicted = Predictor::built_in()?.model(&painting)?;
     let made = Model::read(&job.output)?;
-    for (name, tensor) in &foretold.tensors {
+    for (name, tensor) in &predicted.tensors {
         assert_close(name, &made.tensors[name].data, &tensor.data, 1e-4);
     }
     job.settings.network = Width::Medium;
@@ -166,7 +166,7 @@ fn a_training_starts_from_what_is_foretold_of_its_painting() -> Result<()> {
     assert!(
         error
             .to_string()
-            .contains("`what is foretold` has [8, 16, 32] channels"),
+            .contains("`the predicted style` has [8, 16, 32] channels"),
         "{error}"
     );
     Ok(())
@@ -194,7 +194,7 @@ fn a_style_goes_by_the_name_of_its_painting() -> Result<()> {
     let models = studio.path().join("repaint/models");
     let model = Model::read(&models.join("painting.safetensors"))?;
     assert_eq!(model.metadata.name, "painting");
-    assert!(model.metadata.recipe.contains("start = \"foretold\""));
+    assert!(model.metadata.recipe.contains("start = \"predicted\""));
     assert!(models.join("painting.training/preview.png").exists());
     let again = run()?;
     let words = String::from_utf8_lossy(&again.stderr);
@@ -214,7 +214,7 @@ fn what_a_recipe_does_not_say_depends_on_what_training_starts_with() -> Result<(
     };
     let facts = |settings: &Settings| (settings.start.clone(), settings.steps, settings.crop);
     let short = read("style_weight = 3", None, None)?;
-    assert_eq!(facts(&short), (Start::Foretold, 100, 144));
+    assert_eq!(facts(&short), (Start::Predicted, 100, 144));
     assert_eq!(short.style_weight, 3.0);
     assert_eq!(
         short,
