@@ -112,7 +112,7 @@ fn keep_convolutions(pth: &Path, place: &Path) -> Result<()> {
         );
     }
     let metadata = [("layout".to_string(), "torchvision".to_string())].into();
-    let bytes = tensors::to_bytes(&tensors, &metadata, Precision::F32)?;
+    let bytes = tensors::to_bytes(&tensors, &metadata, |_| Precision::F32)?;
     write_whole(place, &bytes)
 }
 

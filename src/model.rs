@@ -163,12 +163,13 @@ impl Model {
                 !version.starts_with("predictor"),
                 "it predicts styles and is none: see `repaint models import PICTURE --predictor FILE`"
             );
-            let version = version.parse::<u32>().ok().with_context(|| {
-                format!("no model: it is a file of repaint's of another kind ({version:?})")
-            })?;
             ensure!(
-                version <= FORMAT_VERSION,
-                "format {version} is newer than this program's ({FORMAT_VERSION}): update repaint"
+                version.bytes().all(|byte| byte.is_ascii_digit()),
+                "no model: it is a file of repaint's of another kind ({version:?})"
+            );
+            ensure!(
+                version.parse::<u32>().is_ok_and(|v| v <= FORMAT_VERSION),
+                "format {version:?} is newer than this program's ({FORMAT_VERSION}): update repaint"
             );
         }
         Network::from_shapes(&file.shapes()).context("not a transformer network")?;
@@ -196,11 +197,9 @@ impl Model {
 
     /// The bytes of the model's file; the same model always gives the same bytes.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
-        tensors::to_bytes(
-            &self.tensors,
-            &self.metadata.to_map(&self.network),
-            precision,
-        )
+        tensors::to_bytes(&self.tensors, &self.metadata.to_map(&self.network), |_| {
+            precision
+        })
     }
 
     /// Writes the model's file, replacing what was there once it is whole.

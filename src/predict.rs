@@ -33,8 +33,15 @@ const MIDDLE: &str = "middle";
 const ROWS: &str = "rows";
 /// Before the name of a network's tensor: its value in the middle of all paintings.
 pub const BASE: &str = "base.";
-/// Before the name of a network's tensor: what is added to it along each direction.
+/// Before the name of a network's tensor: what is added to it along each direction. In files a whole number
+/// for each value, up to [`MOST`].
 pub const DIRECTIONS: &str = "directions.";
+/// Before the name of a network's tensor, in files: what 1 stands for, along each direction.
+const UNITS: &str = "units.";
+
+/// Largest number in 8 bits. What directions of 8 bits predict paints pixels that differ by at most 1 of 255 from those
+/// of directions of 16 bits.
+const MOST: f32 = 127.0;
 
 /// Where a picture lies among the paintings that were seen: along each direction, 0 in the middle.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +101,7 @@ impl Predictor {
             format == FORMAT,
             "no predictor of this version ({format:?}, expected {FORMAT:?})"
         );
-        let mut tensors = file.read()?;
+        let mut tensors = file.read_with_integers()?;
         let (middle, rows) = (take(&mut tensors, MIDDLE)?, take(&mut tensors, ROWS)?);
         let numbers = |values: &[f32]| -> Result<[f32; NUMBERS]> {
             let found = values.len();
@@ -118,12 +125,23 @@ impl Predictor {
         let mut parts = BTreeMap::new();
         for name in names {
             let base = take(&mut tensors, &format!("{BASE}{name}"))?;
-            let directions = take(&mut tensors, &format!("{DIRECTIONS}{name}"))?.data;
+            let mut directions = take(&mut tensors, &format!("{DIRECTIONS}{name}"))?.data;
+            let units = take(&mut tensors, &format!("{UNITS}{name}"))?.data;
             let (wanted, found) = (base.data.len() * places.rows.len(), directions.len());
             ensure!(
                 found == wanted,
                 "`{DIRECTIONS}{name}` has {found} values, expected {wanted}"
             );
+            ensure!(
+                units.len() == places.rows.len(),
+                "`{UNITS}{name}` has {} values, expected {}",
+                units.len(),
+                places.rows.len()
+            );
+            let steps = directions.chunks_mut(base.data.len().max(1));
+            for (direction, unit) in steps.zip(units) {
+                direction.iter_mut().for_each(|value| *value *= unit);
+            }
             parts.insert(name, (base, directions));
         }
         Ok(Self { places, parts })
@@ -155,13 +173,21 @@ fn take(tensors: &mut BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {
 }
 
 /// The bytes of a predictor's file: `parts` by the name of the network's tensor after [`BASE`] or
-/// [`DIRECTIONS`], the latter (directions, ...), and what the file says of itself.
+/// [`DIRECTIONS`], the latter (directions, ...), and what the file says of itself. Fails on values that are not
+/// finite.
 pub fn to_bytes(
     places: &Places,
     parts: BTreeMap<String, Tensor>,
     mut about: BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    let mut tensors = parts;
+    let mut tensors = BTreeMap::new();
+    for (name, mut tensor) in parts {
+        if let Some(network) = name.strip_prefix(DIRECTIONS) {
+            let units = round(&mut tensor, &name)?;
+            tensors.insert(format!("{UNITS}{network}"), units);
+        }
+        tensors.insert(name, tensor);
+    }
     let rows = Tensor {
         shape: vec![places.rows.len(), NUMBERS],
         data: places.rows.concat(),
@@ -172,5 +198,38 @@ pub fn to_bytes(
     };
     tensors.extend([(ROWS.to_string(), rows), (MIDDLE.to_string(), middle)]);
     about.insert("format".to_string(), FORMAT.to_string());
-    tensors::to_bytes(&tensors, &about, Precision::F16)
+    tensors::to_bytes(&tensors, &about, |name| {
+        match (name.starts_with(DIRECTIONS), name.starts_with(UNITS)) {
+            (true, _) => Precision::I8,
+            (_, true) => Precision::F32, // may be smaller than f16 tells apart
+            _ => Precision::F16,
+        }
+    })
+}
+
+/// Makes whole numbers up to [`MOST`] of each direction, and gives what 1 stands for along it.
+fn round(directions: &mut Tensor, name: &str) -> Result<Tensor> {
+    let count = directions.shape.first().copied().unwrap_or(0);
+    let length = directions.data.len() / count.max(1);
+    let mut units = Vec::with_capacity(count);
+    for direction in directions.data.chunks_mut(length.max(1)) {
+        ensure!(
+            direction.iter().all(|value| value.is_finite()),
+            "`{name}` holds values that are not finite: its training went wrong"
+        );
+        let most = direction.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        let unit = most / MOST;
+        for value in direction.iter_mut() {
+            *value = if unit > 0.0 {
+                (*value / unit).round()
+            } else {
+                0.0
+            };
+        }
+        units.push(unit);
+    }
+    Ok(Tensor {
+        shape: vec![units.len()],
+        data: units,
+    })
 }

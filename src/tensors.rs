@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use half::f16;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde_json::json;
@@ -33,6 +33,8 @@ pub struct Tensor {
 /// Type of the stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
+    /// 8-bit integers, for whole numbers from -127 to 127: what they count is said elsewhere.
+    I8,
     /// 16-bit floating point: half the size, for distribution.
     F16,
     /// 32-bit floating point.
@@ -116,28 +118,46 @@ impl<'a> File<'a> {
 
     /// Every tensor by name. Fails on values that are not f32 or f16.
     pub fn read(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.decode(&[Dtype::F32, Dtype::F16])
+    }
+
+    /// As [`File::read`], for files that also hold [`Precision::I8`].
+    pub fn read_with_integers(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.decode(&[Dtype::F32, Dtype::F16, Dtype::I8])
+    }
+
+    fn decode(&self, known: &[Dtype]) -> Result<BTreeMap<String, Tensor>> {
+        let known = known.iter().copied();
         self.tensors
             .iter()
-            .map(|(name, view)| Ok((name.to_string(), decode(name, &view)?)))
+            .map(|(name, view)| {
+                ensure!(
+                    known.clone().any(|known| known == view.dtype()),
+                    "`{name}` holds values of type {}, expected F32 or F16",
+                    view.dtype()
+                );
+                Ok((name.to_string(), decode(&view)))
+            })
             .collect()
     }
 }
 
-/// The bytes of a safetensors file. The same tensors and metadata always give the same bytes.
-/// Fails on finite values that `precision` cannot hold.
+/// The bytes of a safetensors file, of tensors in a `precision` by their names. The same tensors and metadata always
+/// give the same bytes. Fails on finite values that it cannot hold.
 pub fn to_bytes(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
-    precision: Precision,
+    precision: impl Fn(&str) -> Precision,
 ) -> Result<Vec<u8>> {
-    let dtype = match precision {
-        Precision::F16 => Dtype::F16,
-        Precision::F32 => Dtype::F32,
-    };
     let mut header = BTreeMap::from([("__metadata__", json!(metadata))]);
     let mut values = Vec::new();
     for (name, tensor) in tensors {
-        let start = values.len();
+        let (start, precision) = (values.len(), precision(name));
+        let dtype = match precision {
+            Precision::I8 => Dtype::I8,
+            Precision::F16 => Dtype::F16,
+            Precision::F32 => Dtype::F32,
+        };
         encode(name, &tensor.data, precision, &mut values)?;
         header.insert(
             name,
@@ -156,7 +176,7 @@ pub fn to_bytes(
     Ok(bytes)
 }
 
-fn decode(name: &str, view: &TensorView) -> Result<Tensor> {
+fn decode(view: &TensorView) -> Tensor {
     let bytes = view.data();
     let data = match view.dtype() {
         Dtype::F32 => bytes
@@ -171,16 +191,28 @@ fn decode(name: &str, view: &TensorView) -> Result<Tensor> {
             .iter()
             .map(|&chunk| f16::from_le_bytes(chunk).to_f32())
             .collect(),
-        other => bail!("`{name}` holds values of type {other}, expected F32 or F16"),
+        _ => bytes
+            .iter()
+            .map(|&byte| f32::from(byte.cast_signed()))
+            .collect(),
     };
-    Ok(Tensor {
+    Tensor {
         shape: view.shape().to_vec(),
         data,
-    })
+    }
 }
 
 fn encode(name: &str, data: &[f32], precision: Precision, bytes: &mut Vec<u8>) -> Result<()> {
     match precision {
+        Precision::I8 => {
+            for &value in data {
+                ensure!(
+                    value.fract() == 0.0 && value.abs() <= 127.0,
+                    "`{name}` holds {value}, which 8 bits cannot: write it as f16"
+                );
+                bytes.push((value as i8).cast_unsigned());
+            }
+        }
         Precision::F32 => bytes.extend(data.iter().flat_map(|value| value.to_le_bytes())),
         Precision::F16 => {
             for &value in data {

@@ -85,7 +85,7 @@ pub fn write(place: &Path, origin: &Origin, state: &Snapshot) -> Result<()> {
         ("vgg19", origin.vgg19.clone()),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_string(), value)).into();
-    let bytes = tensors::to_bytes(&state.tensors, &metadata, Precision::F32)?;
+    let bytes = tensors::to_bytes(&state.tensors, &metadata, |_| Precision::F32)?;
     crate::output::write_whole(place, &bytes)
         .with_context(|| format!("could not write checkpoint `{}`", place.display()))
 }

@@ -24,7 +24,7 @@ use crate::predict::{BASE, DIRECTIONS, Places, SHORT};
 use crate::scale;
 use crate::styles;
 
-/// Directions of a predictor. Each takes 0.2 MB in its file.
+/// Directions of a predictor. Each takes 0.1 MB in its file.
 const COUNT: usize = 32;
 
 /// Variants of each painting, the painting itself among them.

@@ -34,7 +34,7 @@ impl Saved {
             ("scale".to_string(), self.scale.to_string()),
             ("steps".to_string(), self.steps.to_string()),
         ]);
-        let bytes = tensors::to_bytes(tensors, &metadata, Precision::F32)?;
+        let bytes = tensors::to_bytes(tensors, &metadata, |_| Precision::F32)?;
         crate::output::write_whole(place, &bytes)
             .with_context(|| format!("could not write state `{}`", place.display()))
     }
