@@ -1,5 +1,6 @@
 //! The command line as types: what can be typed, and the words that explain it. No input or output.
 
+mod models;
 mod optimize;
 mod train;
 mod values;
@@ -16,10 +17,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Device;
 use crate::kernels::Level;
-use crate::model::Precision;
+pub use models::{Fetch, ModelsArgs, ModelsCommand, PrecisionArg};
 pub use optimize::{FormArg, OptimizeArgs, OptimizerArg, PoolingArg, StartArg};
 pub use train::{EvalArgs, TrainArgs, WidthArg};
-use values::{channels, fraction, size, times};
+use values::{ANY, channels, fraction, short_side, size, times, whole};
 #[cfg(feature = "video")]
 pub use video::VideoArgs;
 #[cfg(feature = "webcam")]
@@ -77,9 +78,9 @@ pub enum Command {
     Optimize(Box<OptimizeArgs>),
     /// Measure a model: content, style and flicker figures
     Eval(EvalArgs),
-    /// List, inspect, mix, import and export models
+    /// List, inspect, mix, import, export and remove models
     Models(ModelsArgs),
-    /// Check an engine against the reference, then time it
+    /// Measure how fast this computer paints, after checking that it paints right
     Bench(BenchArgs),
 }
 
@@ -93,7 +94,7 @@ pub struct JudgeArgs {
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
     /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     pub threads: Option<u16>,
 }
 
@@ -109,9 +110,9 @@ pub struct PaintArgs {
         default_value = "starry_night"
     )]
     pub model: String,
-    /// Shorter side of the painted picture in pixels; when not given the source's own, of a camera
-    /// the one that holds its rate
-    #[arg(long, value_name = "SHORT_SIDE", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    /// Shorter side of the painted picture in pixels [default: the source's own; for a camera the largest
+    /// that holds its rate]
+    #[arg(long, value_name = "SHORT_SIDE", value_parser = short_side(16384))]
     pub size: Option<u32>,
     /// How much of the painting shows: 0 is the source, 1 is all paint
     #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = fraction)]
@@ -127,7 +128,7 @@ pub struct PaintArgs {
     #[arg(long, value_name = "PICTURE")]
     pub mask: Option<PathBuf>,
     /// CPU threads that compute; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     pub threads: Option<u16>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
@@ -146,7 +147,7 @@ pub struct FilmArgs {
     /// How steady the painting is: 0 paints every frame for itself, 1 holds on to the last painting
     #[arg(long, value_name = "0..1", default_value_t = crate::steady::USUAL, value_parser = fraction)]
     pub steady: f32,
-    /// Whether the NVIDIA GPU decodes and encodes files, too; not where an encoder or preset is named
+    /// Use the NVIDIA GPU to decode and encode, too; --codec and --preset choose an encoder themselves
     #[arg(long, value_enum, default_value_t = HwaccelArg::Auto)]
     pub hwaccel: HwaccelArg,
 }
@@ -200,121 +201,6 @@ pub struct ImageArgs {
     pub paint: PaintArgs,
 }
 
-/// `repaint models`.
-#[derive(Args, Debug)]
-pub struct ModelsArgs {
-    /// What to do with them.
-    #[command(subcommand)]
-    pub command: ModelsCommand,
-}
-
-/// What to do with models.
-#[derive(Debug, Subcommand)]
-pub enum ModelsCommand {
-    /// List the models that --model knows
-    List,
-    /// Show what a model is and how it was made
-    Show {
-        /// A file, or a name from `repaint models list`
-        model: String,
-    },
-    /// Make a model of a picture, in one pass and without training, or of a pytorch/examples network (.pth, .model)
-    Import {
-        /// Picture to paint like, or network to import
-        file: PathBuf,
-        /// What predicts the style of a picture, made by `repaint train` from a folder of paintings; the
-        /// program's own when not given
-        #[arg(long, value_name = "FILE")]
-        predictor: Option<PathBuf>,
-        /// Model file to write; a file of the same name in the user's model folder when not given
-        #[arg(short, long, value_name = "OUT")]
-        output: Option<PathBuf>,
-        /// Title of the painting
-        #[arg(long, value_name = "TEXT")]
-        title: Option<String>,
-        /// Painter of the painting
-        #[arg(long, value_name = "TEXT")]
-        painter: Option<String>,
-        /// Replace a model that exists
-        #[arg(long)]
-        overwrite: bool,
-    },
-    /// Write a model as a file of its own, to keep or to give away
-    Export {
-        /// A file, or a name from `repaint models list`
-        model: String,
-        /// Model file to write; its name becomes the model's
-        #[arg(short, long, value_name = "OUT")]
-        output: PathBuf,
-        /// Bits of each value: 16 halves the file and changes no picture visibly
-        #[arg(long, value_enum, default_value_t = PrecisionArg::F16)]
-        precision: PrecisionArg,
-        /// Replace a file that exists
-        #[arg(long)]
-        overwrite: bool,
-    },
-    /// Mix styles that were trained from one beginning, as the built-in ones were
-    Mix {
-        /// Two or more models, each with its share if they differ: udnie:0.7 great_wave:0.3
-        #[arg(required = true, num_args = 2.., value_name = "MODEL[:SHARE]")]
-        models: Vec<String>,
-        /// Model file to write; one named after the styles in the user's model folder when not given
-        #[arg(short, long, value_name = "OUT")]
-        output: Option<PathBuf>,
-        /// Title of the mixture
-        #[arg(long, value_name = "TEXT")]
-        title: Option<String>,
-        /// Replace a model that exists
-        #[arg(long)]
-        overwrite: bool,
-    },
-    /// Give a style the colours of a picture: its strokes, the picture's palette
-    Recolor {
-        /// A file, or a name from `repaint models list`
-        model: String,
-        /// Picture whose colours it is to have
-        picture: PathBuf,
-        /// How much of them, 0 to 1
-        #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = fraction)]
-        palette: f32,
-        /// Folder of photographs to see the style's own colours on; three pictures of the program's own when
-        /// not given
-        #[arg(long, value_name = "DIR")]
-        photos: Option<PathBuf>,
-        /// Model file to write; one named after style and picture in the user's model folder when not given
-        #[arg(short, long, value_name = "OUT")]
-        output: Option<PathBuf>,
-        /// Title of the new style
-        #[arg(long, value_name = "TEXT")]
-        title: Option<String>,
-        /// Replace a model that exists
-        #[arg(long)]
-        overwrite: bool,
-    },
-    /// Download what training needs: torchvision's VGG19 (574 MB, 80 MB of it kept)
-    Fetch {
-        /// What to download
-        #[arg(value_enum)]
-        what: Fetch,
-    },
-}
-
-/// `--precision`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// 16-bit floating point
-    F16,
-    /// 32-bit floating point
-    F32,
-}
-
-/// What `repaint models fetch` downloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Fetch {
-    /// The loss network that training needs
-    Vgg19,
-}
-
 /// `repaint bench`.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
@@ -331,10 +217,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = size)]
     pub size: (usize, usize),
     /// CPU threads; every core when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     pub threads: Option<u16>,
     /// Frames to time
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<u16>(1..=ANY))]
     pub runs: u16,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
@@ -383,15 +269,6 @@ impl From<DeviceArg> for Device {
             DeviceArg::Auto => Self::Auto,
             DeviceArg::Cpu => Self::Cpu,
             DeviceArg::Cuda => Self::Cuda,
-        }
-    }
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::F16 => Self::F16,
-            PrecisionArg::F32 => Self::F32,
         }
     }
 }

@@ -181,12 +181,17 @@ impl Model {
         let what = || format!("could not open model `{}`", path.display());
         let bytes = tensors::read_file(path).with_context(what)?;
         let mut model = Self::from_bytes(&bytes)
-            .map_err(|error| match is_pytorch(path, &bytes) {
-                true => anyhow!(
-                    "a PyTorch file: run `repaint models import {}` first",
-                    path.display()
-                ),
-                false => error,
+            .map_err(|error| {
+                if is_pytorch(path, &bytes) {
+                    let name = path.display();
+                    anyhow!("a PyTorch file: run `repaint models import {name}` first")
+                } else if tensors::is_safetensors(&bytes) {
+                    error
+                } else {
+                    anyhow!(
+                        "{error}: name a model file, a picture, or a style from `repaint models list`"
+                    )
+                }
             })
             .with_context(what)?;
         if model.metadata.name.is_empty() {
@@ -219,7 +224,16 @@ impl Model {
             let key = name.rsplit('.').next().unwrap_or_default();
             !["running_mean", "running_var", "num_batches_tracked"].contains(&key)
         };
-        let tensors = crate::pickle::read_tensors_named(path, used)?;
+        let tensors = crate::pickle::read_tensors_named(path, used).map_err(|error| {
+            match tensors::read_file(path) {
+                Ok(bytes) if !begins_as_pytorch(&bytes) => anyhow!(
+                    "could not import `{}`: it was not made by torch.save: name a PyTorch network (.pth, \
+                     .model), a model file (.safetensors) or a picture",
+                    path.display()
+                ),
+                _ => error,
+            }
+        })?;
         let metadata = Metadata {
             name: stem(path),
             program: concat!("repaint ", env!("CARGO_PKG_VERSION"), ", imported").to_string(),
@@ -235,7 +249,10 @@ fn is_pytorch(path: &Path, bytes: &[u8]) -> bool {
     let named = path.extension().is_some_and(|extension| {
         ["pth", "pt", "model"].contains(&extension.to_string_lossy().as_ref())
     });
-    let zip = bytes.starts_with(b"PK\x03\x04");
-    let pickle = bytes.starts_with(&[0x80, 2, 0x8a, 10]);
-    named || zip || pickle
+    named || begins_as_pytorch(bytes)
+}
+
+/// Whether the first bytes are those of one of the two formats of `torch.save`.
+fn begins_as_pytorch(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 2, 0x8a, 10])
 }

@@ -99,6 +99,7 @@ impl Output {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        ensure_expanded(place)?;
         ensure!(
             folder.is_dir(),
             "no folder `{}` to write `{}` to: make it first",
@@ -198,6 +199,16 @@ impl Output {
         keep_beside(temporary, &place)
             .with_context(|| format!("could not write `{}`", place.display()))
     }
+}
+
+/// Fails for a place in `~` where nothing has this name: a shell would have put the home folder there.
+pub fn ensure_expanded(place: &Path) -> Result<()> {
+    ensure!(
+        !place.starts_with("~") || Path::new("~").exists(),
+        "no folder `~` for `{}`: the shell does not expand ~ in quotes, leave them out or write $HOME",
+        place.display()
+    );
+    Ok(())
 }
 
 /// Whether `place` is written as folders are: `name/`, on Windows `name\` too.

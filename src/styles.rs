@@ -152,9 +152,7 @@ pub fn locate(name: &str) -> Result<Origin> {
         });
     }
     let models = list();
-    let exact = models.iter().find(|(known, _)| known == name);
-    let alike = || models.iter().find(|(known, _)| plain(known) == plain(name));
-    if let Some((_, origin)) = exact.or_else(alike) {
+    if let Some(origin) = meant(&models, name) {
         return Ok(origin.clone());
     }
     let why = match &found {
@@ -171,6 +169,24 @@ pub fn locate(name: &str) -> Result<Origin> {
     };
     let known = known.join(", ");
     bail!("could not open model {name:?}: {why}{hint} (known: {known})")
+}
+
+/// Where the style of this name comes from: the first of exactly this one, else of one written otherwise.
+fn meant<'a>(models: &'a [(String, Origin)], name: &str) -> Option<&'a Origin> {
+    let exact = models.iter().find(|(known, _)| known == name);
+    let alike = || models.iter().find(|(known, _)| plain(known) == plain(name));
+    exact.or_else(alike).map(|(_, origin)| origin)
+}
+
+/// The file of a style in the user's model folder.
+pub fn installed(name: &str) -> Result<PathBuf> {
+    match meant(&list(), name) {
+        Some(Origin::File(path) | Origin::Picture(path)) => Ok(path.clone()),
+        Some(Origin::BuiltIn(_)) => {
+            bail!("`{name}` is built in: only styles in your model folder can be removed")
+        }
+        None => bail!("no style `{name}` in your model folder: see `repaint models list`"),
+    }
 }
 
 /// The name that was probably meant.

@@ -65,6 +65,14 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a file begins as safetensors files do, with the length of a header and a brace.
+pub fn is_safetensors(bytes: &[u8]) -> bool {
+    match bytes.split_first_chunk() {
+        Some((length, [b'{', ..])) => (2..=MAX_HEADER).contains(&u64::from_le_bytes(*length)),
+        _ => false,
+    }
+}
+
 impl<'a> File<'a> {
     /// Checks the header of a file's bytes: that it describes exactly the bytes that follow it, by
     /// names of printable text.
@@ -73,10 +81,7 @@ impl<'a> File<'a> {
             .split_first_chunk()
             .with_context(|| format!("not a safetensors file (only {} bytes)", bytes.len()))?;
         let length = u64::from_le_bytes(*length);
-        ensure!(
-            (2..=MAX_HEADER).contains(&length),
-            "not a safetensors file (a header of {length} bytes)"
-        );
+        ensure!((2..=MAX_HEADER).contains(&length), "not a safetensors file");
         let header = rest.get(..length as usize).with_context(|| {
             let size = bytes.len();
             format!("truncated: a header of {length} bytes in a file of {size}; get it anew")

@@ -41,6 +41,7 @@ fn every_option_in_the_readme_is_one_that_some_command_has() {
     // The options are the fields of the argument types.
     let options_source = [
         "src/cli.rs",
+        "src/cli/models.rs",
         "src/cli/optimize.rs",
         "src/cli/train.rs",
         "src/cli/webcam.rs",

@@ -219,7 +219,7 @@ fn pictures_are_styles_in_every_command() -> Result<()> {
     }
     let listed = done(home.path(), &["models", "list"])?;
     assert!(
-        listed.contains("red.png, hidden by the one above"),
+        listed.contains("picture in the model folder, hidden by the one above"),
         "{listed}"
     );
     done(

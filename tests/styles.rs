@@ -96,6 +96,67 @@ fn of_a_name_that_nobody_has_the_nearest_is_told() -> Result<()> {
 }
 
 #[test]
+fn the_list_says_where_styles_are_and_how_wide() -> Result<()> {
+    let (home, folder) = home()?;
+    std::fs::copy(
+        "weights/udnie_medium.safetensors",
+        folder.join("sea.safetensors"),
+    )?;
+    small_model().write(&folder.join("tiny.safetensors"), Precision::F32)?;
+    write_picture(&folder.join("waves.png"))?;
+    let listed = done(home.path(), &["models", "list"])?;
+    for (name, network, place) in [
+        ("sea ", " medium ", "  model folder"),
+        ("tiny ", " 1-1-2 ", "  model folder"),
+        ("waves ", " small ", "  picture in the model folder"),
+        ("udnie ", " small ", "  built in"),
+    ] {
+        let mut rows = listed.lines();
+        let row = rows.find(|row| row.starts_with(name)).unwrap_or_default();
+        assert!(row.contains(network) && row.ends_with(place), "{listed}");
+    }
+    assert!(
+        !listed.contains(&*home.path().to_string_lossy()),
+        "{listed}"
+    );
+    let shown = done(home.path(), &["models", "show", "sea"])?;
+    let place = folder.join("sea.safetensors");
+    assert!(shown.contains(&*place.to_string_lossy()), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn styles_of_the_users_own_are_removed_and_no_others() -> Result<()> {
+    let (home, folder) = home()?;
+    fn remove<'a>(names: &[&'a str]) -> Vec<&'a str> {
+        [&["models", "remove"], names].concat()
+    }
+    let (model, picture) = (folder.join("udnie.safetensors"), folder.join("sea.png"));
+    std::fs::copy("weights/udnie.safetensors", &model)?;
+    write_picture(&picture)?;
+    write_picture(&home.path().join("a.png"))?;
+    for (name, words) in [
+        ("great_wave", "`great_wave` is built in"),
+        ("a.png", "no style `a.png` in your model folder"),
+        ("nobody", "no style `nobody` in your model folder"),
+    ] {
+        let told = fails(home.path(), &remove(&["sea", name]))?;
+        assert!(told.contains(words), "{told}");
+    }
+    assert!(model.is_file() && picture.is_file());
+    let told = done(home.path(), &remove(&["udnie", "Sea", "udnie"]))?;
+    let [model_name, picture_name] = [&model, &picture].map(|path| path.display());
+    assert_eq!(
+        told,
+        format!("removed {picture_name}\nremoved {model_name}\n")
+    );
+    assert!(!model.exists() && !picture.exists() && home.path().join("a.png").exists());
+    let told = fails(home.path(), &remove(&["udnie"]))?;
+    assert!(told.contains("`udnie` is built in"), "{told}");
+    Ok(())
+}
+
+#[test]
 fn of_one_name_models_go_before_pictures_and_both_hide_what_is_built_in() -> Result<()> {
     let (home, folder) = home()?;
     write_picture(&folder.join("udnie.png"))?;

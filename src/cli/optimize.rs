@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::JudgeArgs;
+use super::values::{ANY, learning_rate, number, share, short_side, weight, whole};
 use crate::train::loss::Form;
 use crate::train::optimize::{LayerWeight, Optimizer, Start};
 use crate::train::vgg::Pooling;
@@ -26,31 +27,31 @@ pub struct OptimizeArgs {
     pub output: PathBuf,
     /// Shorter side of the painted picture in pixels; the content's own when not given, with a longer
     /// side of at most 512 (256 with --all-layers)
-    #[arg(long, value_name = "SHORT_SIDE", value_parser = clap::value_parser!(u32).range(1..=2048))]
+    #[arg(long, value_name = "SHORT_SIDE", value_parser = short_side(2048))]
     pub size: Option<u32>,
     /// Sizes to work through, each twice the one before; chosen by the size when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=7))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=7))]
     pub scales: Option<u32>,
-    /// Steps at the smallest size; each larger one gets half of those before it [default: 500; 100
-    /// with --all-layers]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Steps at the smallest size; each larger size gets half as many steps as the one before [default: 500;
+    /// 100 with --all-layers]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=ANY))]
     pub steps: Option<u32>,
     /// How the pixels are moved [default: lbfgs]
     #[arg(long, value_enum)]
     pub optimizer: Option<OptimizerArg>,
     /// Step size: levels of 0..255 for adam [default: 5], a factor for lbfgs [default: 1]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = learning_rate)]
     pub learning_rate: Option<f64>,
-    /// Weight of the content
-    #[arg(long, value_name = "X")]
+    /// Weight of the content [default: 1]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub content_weight: Option<f64>,
-    /// Weight of the style against the content
-    #[arg(long, value_name = "X")]
+    /// Weight of the style against the content [default: 10]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub style_weight: Option<f64>,
-    /// Weight of the total variation: more is smoother
-    #[arg(long, value_name = "X")]
+    /// Weight of the total variation: more is smoother [default: 15; 0 where layers are reconstructed]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub tv_weight: Option<f64>,
-    /// VGG19 layers whose features are kept, such as conv4_2 or conv3_2:0.5,conv4_2:1
+    /// VGG19 layers whose features are kept, such as conv3_2:0.5,conv4_2:1 [default: conv4_2]
     #[arg(
         long,
         value_name = "LAYERS",
@@ -58,7 +59,8 @@ pub struct OptimizeArgs {
         conflicts_with_all = ["reconstruct", "reconstruct_style", "all_layers"],
     )]
     pub content_layers: Option<Vec<LayerWeight>>,
-    /// VGG19 layers whose Gram matrices are aimed at, such as conv1_1:0.5,conv2_1:1
+    /// VGG19 layers whose Gram matrices are aimed at, such as conv1_1:0.5,conv2_1:1 [default:
+    /// conv1_1,conv2_1,conv3_3,conv4_4,conv5_1]
     #[arg(
         long,
         value_name = "LAYERS",
@@ -76,10 +78,11 @@ pub struct OptimizeArgs {
     #[arg(long, value_enum)]
     pub start: Option<StartArg>,
     /// Part of noise in the start, the rest is content [default: 0.7; 1 with --reconstruct]
-    #[arg(long, value_name = "0..1")]
+    #[arg(long, value_name = "0..1", value_parser = share)]
     pub noise: Option<f64>,
     /// Longer side of the style pictures as a part of the painted one's: smaller means finer strokes
-    #[arg(long, value_name = "X")]
+    /// [default: 1]
+    #[arg(long, value_name = "X", value_parser = |text: &str| number(text, 0.05, 4.0))]
     pub style_scale: Option<f64>,
     /// Keep the colours of the source; take only brush strokes and brightness from the painting
     #[arg(long)]
@@ -100,16 +103,16 @@ pub struct OptimizeArgs {
     #[arg(long, conflicts_with_all = ["reconstruct", "resume", "preview"])]
     pub all_layers: bool,
     /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>(0..=ANY))]
     pub seed: u64,
     /// Picture that shows the state of the work, rewritten every --preview-every steps
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
     /// Steps between two previews
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u32>(1..=ANY))]
     pub preview_every: u32,
     /// Steps between two checkpoints, which lie beside the output until it is finished
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=ANY))]
     pub checkpoint_every: u32,
     /// Go on from the checkpoint beside the output
     #[arg(long)]
@@ -193,6 +196,39 @@ impl From<StartArg> for Start {
             StartArg::Noise => Self::Noise,
             StartArg::Content => Self::Content,
             StartArg::Style => Self::Style,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::values::told_default;
+    use super::*;
+    use crate::train::optimize::Settings;
+
+    #[test]
+    fn the_help_tells_the_defaults() {
+        let usual = Settings::default();
+        let layers = |layers: &[LayerWeight]| {
+            assert!(layers.iter().all(|layer| layer.weight == 1.0));
+            let names: Vec<_> = layers.iter().map(|layer| layer.layer.as_str()).collect();
+            names.join(",")
+        };
+        for (option, value) in [
+            ("steps", usual.steps.to_string()),
+            ("optimizer", format!("{:?}", usual.optimizer).to_lowercase()),
+            ("content-weight", usual.content_weight.to_string()),
+            ("style-weight", usual.style_weight.to_string()),
+            ("tv-weight", usual.tv_weight.to_string()),
+            ("content-layers", layers(&usual.content_layers)),
+            ("style-layers", layers(&usual.style_layers)),
+            ("losses", format!("{:?}", usual.form).to_lowercase()),
+            ("pooling", format!("{:?}", usual.pooling).to_lowercase()),
+            ("start", format!("{:?}", usual.start).to_lowercase()),
+            ("noise", usual.noise.to_string()),
+            ("style-scale", usual.style_scale.to_string()),
+        ] {
+            assert_eq!(told_default::<OptimizeArgs>(option), value, "--{option}");
         }
     }
 }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::JudgeArgs;
-use crate::network::Width;
+use super::values::{ANY, learning_rate, share, weight, whole};
+use crate::network::{Network, Width};
 use crate::train::Start;
 
 /// `repaint train`.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
-    /// Picture of the painting to learn from; a folder of paintings to learn how styles are predicted from
-    /// pictures
+    /// Picture of the painting to learn from; a folder of paintings, with `--recipe training/predictor.toml
+    /// -o OUT`, to learn how to predict the styles of others
     pub painting: PathBuf,
     /// Folder of photographs to train on; three pictures of the program's own when not given
     #[arg(long, value_name = "DIR")]
@@ -28,29 +29,32 @@ pub struct TrainArgs {
     /// Width of the network [default: small]
     #[arg(long, value_enum)]
     pub network: Option<WidthArg>,
-    /// Training steps [default: 100; 150 for medium networks and with another --start, 2000 with random]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Training steps [default: 100; 150 for medium networks and with another --start, 2000 for large networks
+    /// and with --start random]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=ANY))]
     pub steps: Option<u32>,
-    /// Photographs in a step
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// Photographs in a step [default: 2]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=256))]
     pub batch: Option<u32>,
-    /// Side of the square cut from each photograph, in pixels [default: 144; 192 with --start random]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1024))]
+    /// Side of the square cut from each photograph, in pixels [default: 144; 192 for large networks and
+    /// with --start random]
+    #[arg(long, value_name = "N", value_parser = crop)]
     pub crop: Option<u32>,
-    /// Weight of the style against the content
-    #[arg(long, value_name = "X")]
+    /// Weight of the style against the content [default: 2]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub style_weight: Option<f64>,
-    /// Weight of the total variation: more is smoother
-    #[arg(long, value_name = "X")]
+    /// Weight of the total variation: more is smoother [default: 0.5]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub tv_weight: Option<f64>,
     /// Weight of what repeats every 4 pixels, the grid of the network: more has fewer dots in calm places
-    #[arg(long, value_name = "X")]
+    /// [default: 2000]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub grid_weight: Option<f64>,
     /// How much of the painting's colours the finished network is given, 0 to 1: training alone leaves paintings
     /// paler [default: 0.5]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "0..1", value_parser = share)]
     pub palette: Option<f64>,
-    /// Whether the network also sees its last painting, which steadies it in motion
+    /// Whether the network also sees its last painting, which steadies it in motion [default: true]
     #[arg(long, value_name = "true|false")]
     pub memory: Option<bool>,
     /// What to start with: `predicted` (from the painting, for small networks), `built-in` (the mean of the built-in
@@ -59,27 +63,27 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODEL")]
     pub start: Option<Start>,
     /// Weight of the steadiness in motion: more flickers less and paints a little more timidly, 0 is for
-    /// stills
-    #[arg(long, value_name = "X")]
+    /// stills [default: 9]
+    #[arg(long, value_name = "X", value_parser = weight)]
     pub stability: Option<f64>,
-    /// Shorter side of the painting in pixels: smaller means finer strokes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
+    /// Shorter side of the painting in pixels: smaller means finer strokes [default: 384]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(32..=4096))]
     pub style_size: Option<u32>,
-    /// Highest learning rate
-    #[arg(long, value_name = "X")]
+    /// Highest learning rate [default: 0.004]
+    #[arg(long, value_name = "X", value_parser = learning_rate)]
     pub learning_rate: Option<f64>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N")]
+    /// Seed of every random choice [default: 0]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Picture that shows the state of the training, rewritten every --preview-every steps; preview.png
     /// in the folder OUT.training when not given
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
     /// Steps between two previews
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=ANY))]
     pub preview_every: u32,
     /// Steps between two checkpoints, which lie in the folder OUT.training until the model is finished
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=ANY))]
     pub checkpoint_every: u32,
     /// Go on from the checkpoint of an interrupted training; everything else as it was given then
     #[arg(long)]
@@ -117,7 +121,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "PAINTING")]
     pub style: PathBuf,
     /// Shorter side of the painting in pixels; the one that the model was trained with when not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=4096))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(32..=4096))]
     pub style_size: Option<u32>,
     /// Video file on whose frames flicker is measured too, as photos and as `repaint video` paints them
     #[arg(long, value_name = "FILE")]
@@ -128,6 +132,13 @@ pub struct EvalArgs {
     /// VGG19, and where it computes
     #[command(flatten)]
     pub judge: JudgeArgs,
+}
+
+/// A side that networks can halve twice.
+fn crop(text: &str) -> Result<u32, String> {
+    let side = whole::<u32>(32..=1024)(text).ok();
+    side.filter(|side| side.is_multiple_of(Network::MULTIPLE as u32))
+        .ok_or_else(|| "expected a multiple of 4 from 32 to 1024".to_string())
 }
 
 /// `--network`.
@@ -147,6 +158,41 @@ impl From<WidthArg> for Width {
             WidthArg::Small => Self::Small,
             WidthArg::Medium => Self::Medium,
             WidthArg::Large => Self::Large,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::values::told_default;
+    use super::*;
+    use crate::train::Settings;
+
+    #[test]
+    fn the_help_tells_the_defaults() {
+        let usual = Settings::default();
+        let width = Width::default();
+        let width = [WidthArg::Small, WidthArg::Medium, WidthArg::Large]
+            .into_iter()
+            .find(|arg| Width::from(*arg) == width)
+            .and_then(|arg| arg.to_possible_value());
+        for (option, value) in [
+            ("network", width.expect("a width").get_name().to_string()),
+            ("steps", usual.steps.to_string()),
+            ("batch", usual.batch.to_string()),
+            ("crop", usual.crop.to_string()),
+            ("style-weight", usual.style_weight.to_string()),
+            ("tv-weight", usual.tv_weight.to_string()),
+            ("grid-weight", usual.grid_weight.to_string()),
+            ("palette", usual.palette.to_string()),
+            ("memory", usual.memory.to_string()),
+            ("start", usual.start.into()),
+            ("stability", usual.stability.to_string()),
+            ("style-size", usual.style_size.to_string()),
+            ("learning-rate", usual.learning_rate.to_string()),
+            ("seed", usual.seed.to_string()),
+        ] {
+            assert_eq!(told_default::<TrainArgs>(option), value, "--{option}");
         }
     }
 }

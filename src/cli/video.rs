@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::values::whole;
 use super::{FilmArgs, PaintArgs};
 
 /// `repaint video`.
@@ -11,7 +12,7 @@ use super::{FilmArgs, PaintArgs};
 pub struct VideoArgs {
     /// Video file to paint
     pub input: PathBuf,
-    /// Video file to write; its ending chooses the container (mp4, mkv, mov, webm)
+    /// Video file to write; its ending chooses the container (mp4, m4v, mov, mkv, webm)
     pub output: PathBuf,
     /// How to paint.
     #[command(flatten)]
@@ -23,8 +24,9 @@ pub struct VideoArgs {
     /// How to paint what moves.
     #[command(flatten)]
     pub film: FilmArgs,
-    /// Constant quality of the encoder, 0 (best) to 63; for H.264 18 is visually lossless
-    #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u8).range(0..=63))]
+    /// Constant quality of the encoder: 0 (best) to 51 for H.264 and H.265, to 63 for VP9 and AV1; for
+    /// H.264 18 is visually lossless
+    #[arg(long, value_name = "N", default_value_t = 18, value_parser = whole::<u8>(0..=63))]
     pub crf: u8,
     /// Encoder preset, from ultrafast to veryslow; superfast for H.264 (without CABAC) and H.265
     /// when not given

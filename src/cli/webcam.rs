@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::values::{ANY, whole};
 use super::{FilmArgs, PaintArgs};
 use crate::media::camera::PixelFormat;
 
@@ -25,14 +26,14 @@ pub struct WebcamArgs {
     /// How to paint what moves.
     #[command(flatten)]
     pub film: FilmArgs,
-    /// Frames a second to hold, by choosing the resolution of the painting, at most --size; without
-    /// either the camera's rate is held, at most 30, by at most halving the side
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=240))]
+    /// Frames a second to reach: the painting gets smaller until it does, never larger than --size
+    /// [default: the camera's, at most 30; none with --size]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=240))]
     pub fps: Option<u32>,
     /// Exchange left and right, like a mirror
     #[arg(long)]
     pub mirror: bool,
-    /// Record the painting to this file (mp4, mkv, mov, webm)
+    /// Record the painting to this file (mp4, m4v, mov, mkv, webm)
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Microphone that recordings listen to, by part of its name; or `none`. The usual one when not given,
@@ -46,7 +47,7 @@ pub struct WebcamArgs {
     #[arg(long)]
     pub headless: bool,
     /// End after this many pictures
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..=ANY))]
     pub frames: Option<u64>,
     /// End this long after the first picture, or after the start while none comes
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

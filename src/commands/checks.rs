@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 #[cfg(feature = "video")]
 use crate::backend::Device;
@@ -137,8 +137,20 @@ pub(super) fn open_mask(args: &PaintArgs) -> Result<Option<Mask>> {
     let Some(mask) = args.mask.as_deref() else {
         return Ok(None);
     };
+    ensure!(
+        !mask.is_dir(),
+        "`{}` is a folder: a mask is one picture",
+        mask.display()
+    );
     ensure_input_file(mask, "picture")?;
-    Ok(Some(Mask::new(picture::read(mask)?)))
+    let read = picture::read(mask).map_err(|error| match picture::is_picture(mask) {
+        true => error,
+        false => anyhow!(
+            "`{}` is not a picture that can be read: a mask is one picture, convert it to png or jpeg",
+            mask.display()
+        ),
+    });
+    Ok(Some(Mask::new(read?)))
 }
 
 /// Fails when `output` is what is read: `input` itself, or the mask.

@@ -13,7 +13,7 @@ use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::{ImageArgs, PaintArgs};
 use crate::frame::Frame;
 use crate::media::picture::{self, PictureFormat};
-use crate::output::Output;
+use crate::output::{Output, ensure_expanded};
 use crate::paint::Painter;
 use crate::scale;
 
@@ -233,6 +233,7 @@ fn plan(inputs: &[PathBuf], output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         }
         places.push((input.clone(), place));
     }
+    ensure_expanded(output)?;
     std::fs::create_dir_all(output)
         .with_context(|| format!("could not create folder `{}`", output.display()))?;
     Ok(places)

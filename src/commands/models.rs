@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::checks::{ensure_model_name, existing, place_of, remark_use, weighted};
@@ -91,6 +91,11 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
             title,
             overwrite,
         } => {
+            let name = picture.to_string_lossy();
+            ensure!(
+                picture.exists() || styles::locate(&name).is_err(),
+                "`{name}` is a style: first the style, then the picture"
+            );
             ensure_input_file(picture, "picture")?;
             if let Some(place) = output {
                 ensure_model_name(place)?;
@@ -126,6 +131,7 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
                 existing(*overwrite),
             )
         }
+        ModelsCommand::Remove { names } => remove(names),
         ModelsCommand::Fetch { what: Fetch::Vgg19 } => fetch_vgg19(),
     }
 }
@@ -142,10 +148,10 @@ fn list() -> Result<()> {
                 one_line(&about.title),
                 one_line(&about.painter),
                 one_line(&about.year),
-                widths(&network),
+                width(&network),
                 match hidden {
-                    true => format!("{}, hidden by the one above", place(origin)),
-                    false => place(origin),
+                    true => format!("{}, hidden by the one above", kind(origin)),
+                    false => kind(origin).to_string(),
                 },
             ]),
             Err(error) => remark!("{error:#}"),
@@ -219,6 +225,24 @@ fn show(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes styles of the user's model folder; none where one of them is not there.
+fn remove(names: &[String]) -> Result<()> {
+    let places = names.iter().map(|name| styles::installed(name));
+    let mut places = places.collect::<Result<Vec<_>>>()?;
+    places.sort();
+    places.dedup();
+    for place in places {
+        let name = place.display();
+        std::fs::remove_file(&place).with_context(|| format!("could not remove `{name}`"))?;
+        say!("removed {name}");
+        let training = place.with_extension(photos::TRAINING);
+        if training.is_dir() {
+            remark!("the folder of its training stays: {}", training.display());
+        }
+    }
+    Ok(())
+}
+
 /// Writes a new model to `output`, or as `name` into the user's folder, and says how to paint with it.
 fn install(mut model: Model, output: Option<&Path>, name: &str, existing: Existing) -> Result<()> {
     let place = match output {
@@ -278,6 +302,28 @@ fn place(origin: &Origin) -> String {
         Origin::File(path) => path.display().to_string(),
         Origin::Picture(path) => format!("predicted from {}", path.display()),
     }
+}
+
+/// [`place`] without the path.
+fn kind(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::BuiltIn(_) => "built in",
+        Origin::File(_) => "model folder",
+        Origin::Picture(_) => "picture in the model folder",
+    }
+}
+
+/// The name of a network's width, if it has one.
+fn width(network: &Network) -> String {
+    let known = [
+        (Width::Small, "small"),
+        (Width::Medium, "medium"),
+        (Width::Large, "large"),
+    ];
+    let named = known
+        .iter()
+        .find(|(width, _)| width.channels() == network.channels);
+    named.map_or_else(|| widths(network), |(_, name)| name.to_string())
 }
 
 fn widths(network: &Network) -> String {

@@ -50,7 +50,7 @@ pub fn run(args: &OptimizeArgs, stop: &'static AtomicBool) -> Result<()> {
             Ok(())
         }
         End::Stopped(Some(_)) => Err(Interrupted(format!(
-            "the picture as it was is in `{output}`; the same command with --resume goes on"
+            "the unfinished picture is in `{output}`; the same command with --resume goes on"
         ))
         .into()),
         End::Stopped(None) => {
@@ -68,7 +68,6 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
     ensure_input_file(&args.content, "picture")?;
     PictureFormat::of(&args.output)?;
     let replaceable = args.overwrite || args.resume;
-    ensure_writable(&args.output, replaceable)?;
     if !args.all_layers {
         let state = optimize::checkpoint_place(&args.output);
         ensure!(
@@ -79,6 +78,7 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
         );
         ensure_writable(&state, replaceable)?;
     }
+    ensure_writable(&args.output, replaceable)?; // beside a state it is the unfinished picture
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;
         ensure_writable(preview, replaceable)?;

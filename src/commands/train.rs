@@ -95,6 +95,11 @@ fn job(args: &TrainArgs) -> Result<Job> {
         None => place_of(&stem(&args.painting))?,
     };
     ensure_model_name(&output)?;
+    ensure!(
+        args.output.is_some() || args.overwrite || !output.exists(),
+        "`{}` exists: choose another place with -o or add --overwrite",
+        output.display()
+    );
     ensure_writable(&output, args.overwrite)?;
     let folder = Folder::of(&output);
     let checkpoint = folder.checkpoint();

@@ -14,6 +14,7 @@ use crate::cli::VideoArgs;
 use crate::media::Hwaccel;
 use crate::media::decode::{Decoder, Part, VideoInfo};
 use crate::media::encode::{Beside, Container, EncodeSettings, Encoder, Ending};
+use crate::media::picture;
 use crate::media::whole::ensure_whole;
 use crate::output::Output;
 use crate::pipeline::{self, Report};
@@ -30,6 +31,11 @@ const FRAMES_TO_TELL: u64 = 100;
 pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
     let (input, place) = (args.input.as_path(), args.output.as_path());
     ensure_input_file(input, "video file")?;
+    ensure!(
+        !picture::is_still(input),
+        "`{}` is a picture: paint it with `repaint image`",
+        input.display()
+    );
     ensure_not_read(input, &args.paint, place)?;
     let (from, to) = (args.from, args.to);
     ensure!(
@@ -109,15 +115,28 @@ fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) ->
             .info()
             .frames
             .map_or(String::new(), |n| format!(" of {n}"));
-        let kept = format!("{frames}{of} frames painted, `{name}` holds {seconds:.1} s");
+        let all = decoder.info().frames.unwrap_or(frames);
+        let kept = format!(
+            "{frames}{of} {} painted, `{name}` holds {seconds:.1} s",
+            noun(all)
+        );
         return Err(Interrupted(kept).into());
     }
     say!(
-        "{name}: {frames} frames in {:.1} s, {:.1} fps",
+        "{name}: {frames} {} in {:.1} s, {:.1} fps",
+        noun(frames),
         report.elapsed.as_secs_f64(),
         report.fps()
     );
     Ok(())
+}
+
+/// What so many frames are called.
+fn noun(frames: u64) -> &'static str {
+    match frames {
+        1 => "frame",
+        _ => "frames",
+    }
 }
 
 /// Progress on stderr: a bar on a terminal, a line now and then elsewhere.
@@ -171,9 +190,12 @@ impl Progress {
         match self.total.filter(|&total| total >= frames) {
             Some(total) => {
                 let left = (total - frames) as f64 / fps;
-                remark!("{frames}/{total} frames, {fps:.1} fps, {left:.0} s left");
+                remark!(
+                    "{frames}/{total} {}, {fps:.1} fps, {left:.0} s left",
+                    noun(total)
+                );
             }
-            None => remark!("{frames} frames, {fps:.1} fps"),
+            None => remark!("{frames} {}, {fps:.1} fps", noun(frames)),
         }
     }
 

@@ -22,6 +22,13 @@ pub enum Level {
     Avx512,
 }
 
+impl std::fmt::Display for Level {
+    /// As `--cpu-level` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
 impl Level {
     /// The highest level the CPU has.
     pub fn supported() -> Self {

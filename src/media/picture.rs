@@ -96,6 +96,11 @@ pub fn read(path: &Path) -> Result<Frame> {
     ensure!(path.exists(), "no picture `{name}`: check the path");
     let file = File::open(path).with_context(|| format!("could not open picture `{name}`"))?;
     let broken = || format!("could not read picture `{name}`");
+    let found = file.metadata().with_context(broken)?;
+    ensure!(
+        found.len() > 0 || !found.is_file(),
+        "picture `{name}` is empty: get it anew"
+    );
     let reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
         .with_context(broken)?;
@@ -119,8 +124,10 @@ pub fn read(path: &Path) -> Result<Frame> {
     }
     #[cfg(feature = "video")]
     if !is_known(&reader)
-        && let Some(still) = Still::open(path)
-            .with_context(|| format!("`{name}` is not a picture that can be read"))?
+        && let Some(still) = Still::open(path).or_else(|error| match is_other(path) {
+            true => Err(error.context(format!("`{name}` is not a picture that can be read"))),
+            false => Ok(None), // other words are about films
+        })?
     {
         let (width, height) = still.size();
         ensure_size((width, height), 3 * (width * height) as u64, &name)?;
@@ -187,6 +194,12 @@ const OTHERS: [&str; 15] = [
     "sgi", "tga",
 ];
 
+/// Whether a file is named like a picture that FFmpeg reads.
+fn is_other(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    OTHERS.iter().any(|other| ending == *other)
+}
+
 /// Whether a file is a picture by its first bytes, or by an ending whose files FFmpeg reads.
 pub fn is_picture(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
@@ -195,8 +208,18 @@ pub fn is_picture(path: &Path) -> bool {
         && (ImageReader::open(path)
             .and_then(ImageReader::with_guessed_format)
             .is_ok_and(|reader| is_known(&reader))
-            || OTHERS.iter().any(|other| ending == *other)
+            || is_other(path)
             || matches!(heic_file(path), Ok(Some(_))))
+}
+
+/// Whether a file is a picture that never moves, by its name and first bytes: others may be animations, and
+/// JPEG pictures in a row are a film.
+pub fn is_still(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ["jpg", "jpeg", "heic", "heif", "bmp", "tif", "tiff"]
+        .iter()
+        .any(|still| ending == *still)
+        && is_picture(path)
 }
 
 fn is_known<R: BufRead + Seek>(reader: &ImageReader<R>) -> bool {

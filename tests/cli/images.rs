@@ -224,8 +224,16 @@ fn a_mask_says_where_pictures_and_films_are_painted() {
     let image = ["image", "in.png", "-o", "new.png", "--mask"];
     refused(&[&image[..], &["no.png"]].concat(), "no picture `no.png`");
     refused(
+        &[&image[..], &["clip.mp4"]].concat(),
+        "`clip.mp4` is not a picture that can be read: a mask is one picture",
+    );
+    refused(
+        &[&image[..], &["folder"]].concat(),
+        "`folder` is a folder: a mask is one picture",
+    );
+    refused(
         &[&image[..], &["text.mp4"]].concat(),
-        "`text.mp4` is not a picture that can be read: convert it to png or jpeg",
+        "`text.mp4` is not a picture that can be read: a mask is one picture",
     );
     let onto = [
         "image",

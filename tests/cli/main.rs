@@ -5,6 +5,7 @@
 mod common;
 mod images;
 mod interrupted;
+mod words;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -294,8 +294,8 @@ fn mistakes_are_told_in_one_line_before_work_begins() -> Result<()> {
         ),
         (
             &["a.png", "a.png", "-o", "out.png", "--noise", "2"],
-            1,
-            "noise 2",
+            2,
+            "a number from 0 to 1",
         ),
         (
             &["a.png", "a.png", "-o", "out.png", "--resume"],

@@ -172,6 +172,7 @@ fn mistakes_are_told_before_work_begins() -> Result<()> {
     std::fs::write(path("there.safetensors"), "a model")?;
     std::fs::write(path("recipe.toml"), "steps = 10\nstyle_wait = 3\n")?;
     std::fs::write(path("odd.toml"), "crop = 50\n")?;
+    std::fs::write(path("gaudy.toml"), "palette = 1.5\n")?;
     let cases: [(&[&str], &str); 9] = [
         (&["-o", "there.safetensors"], "--overwrite"),
         (&["-o", "model.pth"], ".safetensors"),
@@ -185,7 +186,7 @@ fn mistakes_are_told_before_work_begins() -> Result<()> {
             "multiple of 4",
         ),
         (
-            &["-o", "a.safetensors", "--palette", "1.5"],
+            &["-o", "a.safetensors", "--recipe", "gaudy.toml"],
             "palette 1.5 is out of range",
         ),
         (&["-o", "a.safetensors", "--preview", "a.gif"], "a.gif"),

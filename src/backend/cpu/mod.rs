@@ -43,11 +43,11 @@ impl Cpu {
         let level = level.unwrap_or_else(Level::detected);
         ensure!(
             level.is_supported(),
-            "this CPU has no {level:?}: its highest level is {:?}, leave out --cpu-level",
+            "this CPU has no {level}: its highest level is {}, leave out --cpu-level",
             Level::supported()
         );
         Ok(Self {
-            name: format!("cpu-{level:?}").to_lowercase(),
+            name: format!("cpu-{level}"),
             level,
             team: Team::new(threads.unwrap_or_else(rayon::current_num_threads).max(1))?,
             weights: None,
