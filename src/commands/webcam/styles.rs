@@ -24,7 +24,8 @@ impl Styles {
     /// when `first` cannot be read.
     pub fn gather(first: &str) -> Result<(Self, usize)> {
         let origin = styles::locate(first)?;
-        let chosen = styles::open(first, &origin)?;
+        let name = origin.name(first);
+        let chosen = styles::open(&name, &origin)?;
         let mut known = styles::list();
         let as_wide = |(_, origin): &(String, Origin)| match origin {
             Origin::BuiltIn(width) => {
@@ -36,11 +37,11 @@ impl Styles {
         let mut names = std::collections::HashSet::new();
         known.retain(|(name, _)| names.insert(name.clone())); // of two, the first is meant
         known.retain(|(_, origin)| !matches!(origin, Origin::BuiltIn(other) if *other != width));
-        let meant = |(name, known): &(String, Origin)| {
-            *known == origin && (name == first || !matches!(known, Origin::BuiltIn(_)))
+        let meant = |(other, known): &(String, Origin)| {
+            *known == origin && (*other == name || !matches!(known, Origin::BuiltIn(_)))
         };
         let place = known.iter().position(meant).unwrap_or_else(|| {
-            known.insert(0, (first.to_string(), origin.clone()));
+            known.insert(0, (name.clone(), origin.clone()));
             0
         });
         let styles = known.into_iter().map(|(name, origin)| Style {
@@ -100,9 +101,10 @@ mod tests {
         for (first, width) in [
             ("the_scream", Width::Small),
             ("the_scream_medium", Width::Medium),
+            ("The Scream", Width::Small),
         ] {
             let (styles, place) = Styles::gather(first)?;
-            assert_eq!(styles.0[place].name, first);
+            assert_eq!(styles.0[place].name, first.to_lowercase().replace(' ', "_"));
             let built_in = |style: &&Style| matches!(style.origin, Origin::BuiltIn(_));
             let built_in: Vec<_> = styles.0.iter().filter(built_in).collect();
             assert_eq!(built_in.len(), 8);
