@@ -10,6 +10,7 @@
 use rayon::prelude::*;
 
 use crate::frame::{Frame, luma};
+use crate::kernels::Level;
 use crate::scale::fitted;
 
 /// Short side, in pixels, from which on strokes grow with the picture. The networks learned from paintings and photos
@@ -108,18 +109,23 @@ impl Enlarger {
         let tasks = output.pixels.par_chunks_mut(line * rows).zip(source);
         let tasks = tasks.zip(&mut self.bands).zip(self.down.0.par_chunks(rows));
         tasks.for_each(|(((paint, source), band), down)| {
-            let mut next = down[0].first;
-            let rows = paint.chunks_mut(line).zip(source.chunks(line));
-            for ((paint, source), down) in rows.zip(down) {
-                for row in next..down.first + 4 {
-                    let inner = row.saturating_sub(RIM).min(small.height - 1);
-                    find_lines(painting, small, slopes, inner, &mut band.row);
-                    widen(&band.row, across, &mut band.wide[row % 4]);
-                }
-                next = down.first + 4;
-                let near = [0, 1, 2, 3].map(|i| band.wide[(down.first + i) % 4].as_slice());
-                paint_row(near, &down.weights, source, paint);
-            }
+            Level::detected().vectorize(
+                #[inline(always)]
+                || {
+                    let mut next = down[0].first;
+                    let rows = paint.chunks_mut(line).zip(source.chunks(line));
+                    for ((paint, source), down) in rows.zip(down) {
+                        for row in next..down.first + 4 {
+                            let inner = row.saturating_sub(RIM).min(small.height - 1);
+                            find_lines(painting, small, slopes, inner, &mut band.row);
+                            widen(&band.row, across, &mut band.wide[row % 4]);
+                        }
+                        next = down.first + 4;
+                        let near = [0, 1, 2, 3].map(|i| &band.wide[(down.first + i) % 4][..]);
+                        paint_row(near, &down.weights, source, paint);
+                    }
+                },
+            )
         });
     }
 
@@ -232,6 +238,7 @@ impl Taps {
 }
 
 /// The two of `cells` cells that a pixel lies between, by their middles, and how much of the second there is.
+#[inline(always)]
 fn between(pixel: usize, cells: usize) -> (usize, usize, f32) {
     let at = ((pixel as f32 + 0.5) / CELL as f32 - 0.5).max(0.0);
     let first = (at as usize).min(cells - 1);
@@ -239,6 +246,7 @@ fn between(pixel: usize, cells: usize) -> (usize, usize, f32) {
 }
 
 /// Fills `lines` with those of row `y` of the small picture and its rim.
+#[inline(always)]
 fn find_lines(painting: &Frame, small: &Frame, slopes: &[f32], y: usize, lines: &mut Vec<Line>) {
     let width = small.width;
     let columns = width.div_ceil(CELL);
@@ -263,6 +271,7 @@ fn find_lines(painting: &Frame, small: &Frame, slopes: &[f32], y: usize, lines: 
 }
 
 /// Fills `wide` with a row at the width of the source.
+#[inline(always)]
 fn widen(row: &[Line], across: &[Tap], wide: &mut Vec<Line>) {
     wide.clear();
     wide.extend(across.iter().map(|tap| {
@@ -272,17 +281,25 @@ fn widen(row: &[Line], across: &[Tap], wide: &mut Vec<Line>) {
 }
 
 /// Fills a row of the painting: the lines between four rows of them, at the brightness of the source.
+#[inline(always)]
 fn paint_row(near: [&[Line]; 4], weights: &[f32; 4], source: &[u8], paint: &mut [u8]) {
     let [a, b, c, d] = near;
     let lines = a.iter().zip(b).zip(c).zip(d);
-    let pixels = paint.chunks_exact_mut(3).zip(source.chunks_exact(3));
-    for ((paint, source), (((a, b), c), d)) in pixels.zip(lines) {
+    let (paint, source) = (paint.as_chunks_mut::<3>().0, source.as_chunks::<3>().0);
+    for ((paint, source), (((a, b), c), d)) in paint.iter_mut().zip(source).zip(lines) {
         let line = weighted([*a, *b, *c, *d], weights);
-        let followed = line[3] * brightness(source) + 0.5;
-        for (value, rest) in paint.iter_mut().zip(line) {
-            *value = (rest + followed) as u8;
-        }
+        let followed = line[3] * brightness(source);
+        let [red, green, blue, _] = line.map(|rest| rounded(rest + followed));
+        *paint = [red, green, blue];
     }
+}
+
+/// The whole number from 0 to 255 that is nearest to `value`, for several at once: floats have no fraction at 2^23, and
+/// their last bits are the number. `as u8` takes them one by one.
+#[inline(always)]
+fn rounded(value: f32) -> u8 {
+    const WHOLE: f32 = 8_388_608.0;
+    (value.clamp(0.0, 255.0) + WHOLE).to_bits() as u8
 }
 
 #[inline(always)]
