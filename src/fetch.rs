@@ -74,6 +74,7 @@ pub fn vgg19(source: Source, place: &Path, progress: Progress) -> Result<Fetched
         .with_context(|| format!("could not make folder `{}`", folder.display()))?;
     let part = Part::open(&place.with_extension("pth.part"))?;
     let end = part.download(source.url, progress).map_err(|error| {
+        part.remove_if_empty();
         anyhow!(
             "could not download {}: {error:#}; a file that was downloaded by hand does as well: \
              `repaint train --vgg19 FILE`",
@@ -93,6 +94,10 @@ pub fn vgg19(source: Source, place: &Path, progress: Progress) -> Result<Fetched
             source.sha256
         );
     }
+    // Windows lets nobody read what is locked by another handle.
+    part.file
+        .unlock()
+        .context("could not unlock the download")?;
     keep_convolutions(&part.path, place)?;
     part.remove()?;
     Ok(Fetched::Downloaded)
@@ -241,6 +246,14 @@ impl Part {
             }
         }
         Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Leaves nothing behind where nothing came.
+    fn remove_if_empty(&self) {
+        if self.file.metadata().is_ok_and(|found| found.len() == 0) {
+            let _ = fs::remove_file(&self.version);
+            let _ = fs::remove_file(&self.path);
+        }
     }
 
     fn remove(&self) -> Result<()> {

@@ -179,6 +179,9 @@ impl Output {
         }
         let kept = keep_beside(temporary, &place)
             .with_context(|| format!("could not write `{}`", place.display()))?;
+        if place.symlink_metadata().is_err() {
+            why = "cannot be the name of a file here".to_string();
+        }
         ensure!(
             kept == place,
             "`{}` {why}: the whole file is `{}`",
@@ -234,13 +237,20 @@ fn replace(mut temporary: TempPath, place: &Path) -> Result<(), PathPersistError
     temporary.persist(place)
 }
 
+/// Gives `temporary` the name of `place`, where nothing has it. Some network drives know no way to do both at once.
+fn persist_new(temporary: TempPath, place: &Path) -> Result<(), PathPersistError> {
+    match temporary.persist_noclobber(place) {
+        Err(refused) if place.symlink_metadata().is_err() => refused.path.persist(place),
+        done => done,
+    }
+}
+
 /// Gives `temporary` the name of `place`, or the first free of the numbered ones beside it, else leaves it
 /// its own.
 fn keep_beside(temporary: TempPath, place: &Path) -> Result<PathBuf> {
-    let mut temporary = match temporary.persist_noclobber(place) {
+    let mut temporary = match persist_new(temporary, place) {
         Ok(()) => return Ok(place.to_path_buf()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => error.path,
-        Err(error) => return Err(error.error.into()),
+        Err(error) => error.path,
     };
     let stem = place.file_stem().unwrap_or_default();
     for number in 1..100 {
@@ -251,7 +261,7 @@ fn keep_beside(temporary: TempPath, place: &Path) -> Result<PathBuf> {
             name.push(extension);
         }
         let beside = place.with_file_name(name);
-        match temporary.persist_noclobber(&beside) {
+        match persist_new(temporary, &beside) {
             Ok(()) => return Ok(beside),
             Err(error) => temporary = error.path,
         }
