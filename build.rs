@@ -27,7 +27,17 @@ const TRAINING: &str = "src/ops/cuda";
 /// Compiles the kernels of a folder to a file of the build's folder.
 fn compile_kernels(folder: &str, product: &str) {
     let source = format!("{folder}/kernels.cu");
-    println!("cargo::rerun-if-changed={folder}");
+    for folder in [folder, HEADERS] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path
+                .extension()
+                .is_some_and(|ending| ending == "cu" || ending == "h")
+            {
+                println!("cargo::rerun-if-changed={}", path.display());
+            }
+        }
+    }
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     let nvcc = match std::env::var_os("CUDA_HOME") {
         Some(home) => PathBuf::from(home).join("bin/nvcc"),

@@ -68,7 +68,7 @@ pub enum Command {
     #[cfg(feature = "video")]
     Video(VideoArgs),
     /// Paint a webcam live in a window
-    #[cfg(all(feature = "video", feature = "webcam"))]
+    #[cfg(feature = "webcam")]
     Webcam(WebcamArgs),
     /// Paint pictures
     Image(ImageArgs),

@@ -21,6 +21,8 @@ const BAND: usize = 32;
 #[derive(Default)]
 pub struct NoiseHold {
     held: Frame,
+    /// Frames so far; their numbers leave some out where a camera is faster than the painter.
+    frames: usize,
 }
 
 impl NoiseHold {
@@ -41,6 +43,8 @@ impl NoiseHold {
             quiet.pixels.copy_from_slice(&frame.pixels);
             return;
         }
+        self.frames = self.frames.wrapping_add(1);
+        let frames = self.frames;
         let line = frame.width * 3;
         let held = self.held.pixels.par_chunks_mut(line * BAND);
         let bands = held.zip(quiet.pixels.par_chunks_mut(line * BAND));
@@ -51,7 +55,7 @@ impl NoiseHold {
             for (row, (held, quiet)) in rows.enumerate() {
                 let y = band * BAND + row;
                 // Every row lets go of one column in LONGEST, another one in each frame and row.
-                let due = (frame.index.wrapping_add(y as u64 * 7) % LONGEST as u64) as usize;
+                let due = frames.wrapping_add(7 * y) % LONGEST;
                 hold(held, &frame.pixels[y * line..][..line], tolerance, due);
                 quiet.copy_from_slice(held);
             }

@@ -91,11 +91,14 @@ fn mirror(row: &mut [u8]) {
 }
 
 /// Width and height of `size` scaled to a shorter side of `side`, both even and at least 2. Nothing
-/// is enlarged.
+/// else is enlarged.
 pub fn fitted(size: (usize, usize), side: usize) -> (usize, usize) {
     let short = size.0.min(size.1).max(1);
     let side = side.min(short);
-    let scale = |length: usize| ((length * side + short) / (2 * short) * 2).max(2);
+    let scale = |length: usize| match side < short {
+        true => ((length * side + short) / (2 * short) * 2).max(2),
+        false => (length / 2 * 2).max(2),
+    };
     (scale(size.0), scale(size.1))
 }
 

@@ -1,6 +1,6 @@
 //! Films onto a disk that gets full: what fits is kept as a film that plays, and the program says in
 //! time that the whole will not fit. The disk is one in memory, in a namespace of the test's own.
-#![cfg(all(target_os = "linux", feature = "webcam", feature = "video"))]
+#![cfg(all(target_os = "linux", feature = "webcam"))]
 
 #[path = "common/clips.rs"]
 mod clips;

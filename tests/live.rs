@@ -100,6 +100,9 @@ fn a_fast_chain_shows_every_frame_in_order() -> Result<()> {
         show(live, 10, Duration::ZERO)
     })?;
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    // A machine that does other things, too, may miss some.
+    let next = seen.windows(2).filter(|pair| pair[1] == pair[0] + 1);
+    assert!(next.count() > seen.len() / 2, "{seen:?}");
     assert!(passed.load(Ordering::Relaxed) >= 10);
     Ok(())
 }

@@ -182,7 +182,7 @@ pub(super) fn ensure_input_file(path: &Path, what: &str) -> Result<()> {
 }
 
 /// Whether two files that may not be there yet would be one.
-#[cfg(all(feature = "video", feature = "webcam"))]
+#[cfg(feature = "webcam")]
 pub(super) fn is_same_place(one: &Path, other: &Path) -> bool {
     let folder = |path: &Path| {
         let folder = path

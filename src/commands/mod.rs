@@ -24,7 +24,7 @@ mod signals;
 mod train;
 #[cfg(feature = "video")]
 mod video;
-#[cfg(all(feature = "video", feature = "webcam"))]
+#[cfg(feature = "webcam")]
 mod webcam;
 
 use std::io::{ErrorKind, Write};
@@ -83,7 +83,7 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Video(args) => video::run(args, &STOP),
         Command::Image(args) => image::run(args, &STOP),
         Command::Models(args) => models::run(args),
-        #[cfg(all(feature = "video", feature = "webcam"))]
+        #[cfg(feature = "webcam")]
         Command::Webcam(args) => webcam::run(args, &STOP),
         Command::Train(args) => train::run(args, &STOP),
         Command::Optimize(args) => optimize::run(args, &STOP),

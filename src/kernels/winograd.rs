@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::direct::Epilogue;
 use super::level::{Level, WithKernel};
 use super::micro::{Kernel, Right, Start, Tile};
+use super::pack::panel_lines;
 use super::share::{Line, with_buffer, written};
 use super::tiles::{Grid, Pictures, Planes, Results, Scratch};
 use super::transforms::{self, POINTS};
@@ -94,11 +95,6 @@ impl WinogradKernel {
         // SAFETY: the tiles cover the results.
         unsafe { written(length, convolve) }
     }
-}
-
-/// Lines of a panel of outputs at one point.
-fn panel_lines<K: Kernel>(channels: usize) -> usize {
-    (channels * K::ROWS).div_ceil(Line::VALUES)
 }
 
 struct PackKernel<'a> {

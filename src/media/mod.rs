@@ -13,7 +13,7 @@ mod ffmpeg;
 #[cfg(feature = "webcam")]
 mod full_screen;
 mod heic;
-#[cfg(all(feature = "video", feature = "webcam"))]
+#[cfg(feature = "webcam")]
 pub mod microphone;
 pub mod picture;
 #[cfg(feature = "video")]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{assert_refused, playground, repaint};
 
-#[cfg(all(feature = "video", feature = "webcam"))]
+#[cfg(feature = "webcam")]
 #[test]
 fn numbers_that_are_none_are_told_in_plain_words() {
     let folder = playground();

@@ -1,6 +1,6 @@
 //! `repaint webcam` as a person uses it: a file played live, in a window on a virtual screen with real
 //! key presses, and without one. The window needs Xvfb, xdotool and ffmpeg.
-#![cfg(all(feature = "video", feature = "webcam", target_os = "linux"))]
+#![cfg(all(feature = "webcam", target_os = "linux"))]
 
 #[path = "../common/flat_models.rs"]
 mod flat_models;

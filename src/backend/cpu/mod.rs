@@ -100,9 +100,11 @@ impl Backend for Cpu {
     ) -> Result<()> {
         let weights = self.weights.as_ref().context("no model is loaded")?;
         ensure_fits(input, last)?;
+        // One for another size is let go of first: each has memory of its own.
+        self.plan = self.plan.take().filter(|plan| plan.fits(input));
         let plan = match self.plan.take() {
-            Some(plan) if plan.fits(input) => plan,
-            _ => {
+            Some(plan) => plan,
+            None => {
                 let size = (input.width, input.height);
                 Plan::new(weights, self.level, size, self.team.threads())?
             }
