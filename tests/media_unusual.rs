@@ -227,7 +227,7 @@ fn deep_colours_and_greys_are_those_of_the_file() -> Result<()> {
     }
     for level in [0, 64, 200, 255] {
         let place = files.path(&format!("{level}.pgm"));
-        let values = [level as u8; 2 * 16 * 16]; // 257 times the level, of 65535
+        let values = [level; 2 * 16 * 16]; // 257 times the level, of 65535
         std::fs::write(&place, [&b"P5 16 16 65535\n"[..], &values].concat())?;
         assert_near(
             "grey",
