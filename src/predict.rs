@@ -34,7 +34,7 @@ const ROWS: &str = "rows";
 /// Before the name of a network's tensor: its value in the middle of all paintings.
 pub const BASE: &str = "base.";
 /// Before the name of a network's tensor: what is added to it along each direction. In files a whole number
-/// for each value, up to [`MOST`].
+/// for each value, up to 127.
 pub const DIRECTIONS: &str = "directions.";
 /// Before the name of a network's tensor, in files: what 1 stands for, along each direction.
 const UNITS: &str = "units.";
