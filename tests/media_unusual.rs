@@ -208,6 +208,76 @@ fn what_matroska_and_mov_only_seem_to_hold_is_encoded_anew_or_told() -> Result<(
 }
 
 #[test]
+fn sound_that_begins_late_comes_along_and_streams_without_a_size_are_left_out() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    // FFmpeg looks for streams in the first 5 MB, the sound begins behind some 8 MB.
+    let noise = "-f lavfi -i testsrc2=s=320x240:r=10:d=4,noise=alls=60:allf=t -itsoffset 3 -f lavfi -i sine=d=1";
+    let codecs =
+        "-map 0 -map 1 -c:v mpeg2video -q:v 1 -b:v 30M -minrate 30M -maxrate 30M -bufsize 4M";
+    make(&format!("{noise} {codecs} -c:a ac3"), &files.path("a.ts"));
+    let size = std::fs::metadata(files.path("a.ts"))?.len();
+    assert!(size > 8_000_000, "{size} bytes");
+    assert_eq!(files.convert("a.ts", "a.mkv")?, "");
+    let sound = times(&files.path("a.mkv"), "a");
+    let (first, count) = (sound.first().copied().unwrap_or(0.0), sound.len());
+    assert!(
+        count > 25 && (2.9..3.1).contains(&first),
+        "{count} packets from {first} s"
+    );
+
+    make(
+        &format!("{BOTH} -f lavfi -i testsrc=s=64x64:r=10:d=2 -map 0 -map 1 -map 2 -c:v libx264"),
+        &files.path("b.ts"),
+    );
+    // Packets of the second picture, which are of program 0x102, disappear; what announces them stays.
+    let mut bytes = std::fs::read(files.path("b.ts"))?;
+    for packet in bytes.chunks_exact_mut(188) {
+        if packet[1] & 0x1f == 1 && packet[2] == 2 {
+            (packet[1], packet[2]) = (0x1f, 0xff); // a packet of nothing
+        }
+    }
+    std::fs::write(files.path("c.ts"), bytes)?;
+    let remarks = files.convert("c.ts", "c.mkv")?;
+    assert!(remarks.contains("it holds no picture"), "{remarks}");
+    assert_eq!(frames(&files.path("c.mkv"))?.len(), 20);
+    Ok(())
+}
+
+#[test]
+fn lines_that_overlap_keep_their_times_in_mp4() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    let line = |number, times| format!("{number}\n00:00:0{times}\nLine {number}\n\n");
+    let lines = [
+        line(1, "0,200 --> 00:00:01,900"),
+        line(2, "0,600 --> 00:00:01,000"),
+        line(3, "1,200 --> 00:00:01,500"),
+    ];
+    std::fs::write(files.path("a.srt"), lines.concat())?;
+    let subtitles = files.path("a.srt");
+    make(
+        &format!(
+            "{BOTH} -i {} -map 0 -map 1 -map 2 -c:v libx264 -c:a aac -c:s srt",
+            subtitles.display()
+        ),
+        &files.path("a.mkv"),
+    );
+    let before = times(&files.path("a.mkv"), "s");
+    for name in ["b.mp4", "b.mov"] {
+        files.convert("a.mkv", name)?;
+        let after = times(&files.path(name), "s");
+        for begins in &before {
+            let found = after.iter().any(|time| (time - begins).abs() < 0.03);
+            assert!(found, "{name}: no line at {begins} s in {after:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn deep_colours_and_greys_are_those_of_the_file() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());

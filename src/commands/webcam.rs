@@ -300,8 +300,12 @@ fn summary(args: &WebcamArgs, outcome: &Outcome) -> String {
     let figures = &outcome.figures;
     let place = args.record.as_ref();
     let place = place.map_or(String::new(), |place| format!("{}: ", place.display()));
+    let unrecorded = match figures.unrecorded {
+        0 => String::new(),
+        missed => format!(", {missed} not recorded"),
+    };
     format!(
-        "{place}{} pictures in {:.1} s, {:.1} fps, {} dropped",
+        "{place}{} pictures in {:.1} s, {:.1} fps, {} dropped{unrecorded}",
         figures.shown, figures.seconds, figures.shown_fps, figures.dropped
     )
 }

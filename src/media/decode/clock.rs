@@ -84,24 +84,36 @@ impl Clock {
     /// What to add to the times of the next packet of stream `index`, which is decoded and shown at these
     /// times and lasts for `lasts`; all in microseconds.
     fn offset(&mut self, index: usize, (decoded, shown): (i64, i64), lasts: i64) -> i64 {
-        let stream = &mut self.streams[index];
-        match stream.due {
-            Some(due) if stream.steady => {
-                let fits = |offset: &i64| (due - EARLY..=due + LATE).contains(&(decoded + offset));
+        let Stream {
+            steady, run, due, ..
+        } = self.streams[index];
+        self.streams[index].run = match due {
+            Some(due) if steady => {
+                let is_due = |due: i64, offset: i64| {
+                    (due - EARLY..=due + LATE).contains(&(decoded + offset))
+                };
                 // Another stream may have seen first that the clock began anew.
-                let run = self.offsets[stream.run..].iter().position(fits);
-                match run {
-                    Some(run) => stream.run += run,
+                let mut later = self.offsets[run..].iter();
+                let fitting = later.position(|offset| is_due(due, *offset));
+                // Or this one paused, and another went on by the same clock.
+                let offset = self.offsets[run];
+                let goes_on = |other: &Stream| {
+                    let is_due = |due| is_due(due, offset);
+                    other.steady && other.run == run && other.due.is_some_and(is_due)
+                };
+                match fitting {
+                    Some(later) => run + later,
+                    None if self.streams.iter().any(goes_on) => run,
                     None => {
-                        stream.run = self.offsets.len();
                         // Shown when the longest stream of the run before has ended.
                         let end = self.streams.iter().map(|stream| stream.end).max();
                         self.offsets.push(end.unwrap_or(due) - shown);
+                        self.offsets.len() - 1
                     }
                 }
             }
-            _ => stream.run = self.offsets.len() - 1,
-        }
+            _ => self.offsets.len() - 1,
+        };
         let stream = &mut self.streams[index];
         let offset = self.offsets[stream.run];
         stream.due = Some(decoded + offset + lasts);
@@ -150,6 +162,19 @@ mod tests {
         let expected = [8.0, 8.7, 8.5, 9.2, 9.0, 9.2, 9.7, 9.4];
         for (found, expected) in mended(&packets).into_iter().zip(expected) {
             assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_pauses_stays_with_those_that_go_on() {
+        let mut packets: Vec<(usize, f64)> = (0..60).map(|half| (0, half as f64 / 2.0)).collect();
+        packets.insert(8, (1, 3.9));
+        packets.insert(58, (1, 28.0)); // beside 28.5 of the other
+        for (found, (stream, expected)) in mended(&packets).into_iter().zip(packets) {
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{stream}: {found} for {expected}"
+            );
         }
     }
 

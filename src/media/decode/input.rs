@@ -15,6 +15,10 @@ use crate::media::ffmpeg::{self, Color};
 /// decoded, which lie before those at which they are shown.
 const AHEAD: i64 = 1_000_000;
 
+/// Bytes and microseconds in which FFmpeg looks for streams that begin late; 5 MB and some seconds by itself.
+const LATE_STREAMS: [(&str, &str); 2] =
+    [("probesize", "67108864"), ("analyzeduration", "60000000")];
+
 /// Frame rate assumed where a file tells none.
 pub(super) const DEFAULT_RATE: (i32, i32) = (25, 1);
 
@@ -72,11 +76,54 @@ impl Part {
     }
 }
 
-/// Opens a file for reading packets.
+/// Opens a file for reading packets. What its streams are is looked for in its first minute where its first
+/// seconds do not tell.
 pub(in crate::media) fn open_input(path: &Path) -> Result<av::format::context::Input> {
+    let input = open_input_with(path, &[])?;
+    match lacks_something(&input) {
+        true => open_input_with(path, &LATE_STREAMS),
+        false => Ok(input),
+    }
+}
+
+/// Whether a stream is announced of which nothing is known, or a format that announces none has no sound.
+fn lacks_something(input: &av::format::context::Input) -> bool {
+    // SAFETY: the context is live for the borrow of `input`; the field is a plain integer.
+    let flags = unsafe { (*input.as_ptr()).ctx_flags };
+    let is_sound = |stream: av::Stream| stream.parameters().medium() == av::media::Type::Audio;
+    let announces_none = flags & av::ffi::AVFMTCTX_NOHEADER != 0;
+    input
+        .streams()
+        .any(|stream| is_unknown(&stream.parameters()))
+        || announces_none && !input.streams().any(is_sound)
+}
+
+/// Whether sound or picture of a stream were announced and did not come.
+pub(in crate::media) fn is_unknown(parameters: &av::codec::Parameters) -> bool {
+    // SAFETY: the parameters are live for the borrow; the fields are plain integers.
+    let (rate, width, height) = unsafe {
+        let parameters = parameters.as_ptr();
+        (
+            (*parameters).sample_rate,
+            (*parameters).width,
+            (*parameters).height,
+        )
+    };
+    match parameters.medium() {
+        av::media::Type::Audio => rate <= 0,
+        av::media::Type::Video => width <= 0 || height <= 0,
+        _ => false,
+    }
+}
+
+fn open_input_with(path: &Path, more: &[(&str, &str)]) -> Result<av::format::context::Input> {
     let name = path.display();
     let mut options = av::Dictionary::new();
     options.set("pattern_type", "none"); // `50%d.png` is a picture, not a series of them
+    options.set("scan_all_pmts", "1"); // recordings that were joined have several
+    for (key, value) in more {
+        options.set(key, value);
+    }
     match av::format::input_with_dictionary(&ffmpeg::url(path)?, options) {
         Ok(input) => Ok(input),
         Err(av::Error::InvalidData) => bail!(

@@ -7,7 +7,11 @@ use av::format::Flags;
 use av::format::context::Output;
 use av::media::Type;
 
+use super::microseconds;
 use crate::media::ffmpeg::is_discarded;
+
+/// A day in microseconds.
+const A_DAY: i64 = 86_400_000_000;
 
 /// Copies the packets of one stream.
 pub(super) struct Copied {
@@ -62,6 +66,11 @@ impl Copied {
         base: av::Rational,
         muxer: &mut Output,
     ) -> Result<(), av::Error> {
+        // Lines of pictures whose end nobody tells are said to last for 49 days.
+        if microseconds(packet.duration(), base) > A_DAY {
+            packet.set_duration(0);
+        }
+        packet.set_pts(packet.pts().or(packet.dts()));
         packet.rescale_ts(base, self.base);
         match (is_discarded(&packet), self.kind) {
             (true, _) if self.begun => return Ok(()), // behind the end of an edit
@@ -102,8 +111,13 @@ impl Copied {
         packet.set_position(-1);
         packet.set_stream(self.to);
         match packet.write_interleaved(muxer) {
-            // So says the filter that takes AAC out of the packets of broadcasts.
-            Err(av::Error::InvalidData) => self.damaged += 1,
+            // So say the filter that takes AAC out of the packets of broadcasts, and muxers.
+            Err(
+                av::Error::InvalidData
+                | av::Error::Other {
+                    errno: av::error::EINVAL,
+                },
+            ) => self.damaged += 1,
             written => {
                 written?;
                 self.last_dts = dts;

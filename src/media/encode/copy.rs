@@ -23,8 +23,14 @@ use super::video::VideoEncoder;
 use super::{Container, microseconds};
 use crate::media::decode::Part;
 use crate::media::decode::clock::Clock;
-use crate::media::decode::input::{best_video, go_to, open_input, start_shift};
+use crate::media::decode::input::{best_video, go_to, is_unknown, open_input, start_shift};
 use crate::media::decode::packets::{Reading, read_on};
+
+/// How far behind the end of a part is read on for what belongs to it, in microseconds.
+const BEHIND: i64 = 3_000_000;
+
+/// Tag of what action cameras measure, in mp4 and mov.
+const TELEMETRY: [u8; 4] = *b"gpmd";
 
 /// What becomes of one stream of the source.
 enum Route {
@@ -60,6 +66,8 @@ pub(super) struct Copier {
     is_whole: bool,
     /// Up to where is copied, in microseconds from the beginning of the part.
     length: i64,
+    /// Whether something came of a stream that nobody had announced.
+    late: bool,
     /// Read, but too late for the frames written so far.
     waiting: Option<av::Packet>,
     ended: bool,
@@ -110,6 +118,7 @@ impl Copier {
             streams,
             is_whole: part.from == 0,
             length,
+            late: false,
             waiting: None,
             ended: false,
             shift,
@@ -131,11 +140,14 @@ impl Copier {
     /// Copies what comes before `limit`, in microseconds from the start. Fails once where the
     /// source cannot be read on, and takes that for its end from then on.
     pub fn copy_until(&mut self, limit: i64, muxer: &mut Output) -> Result<()> {
-        let limit = limit.min(self.length);
         while let Some(mut packet) = self.next()? {
             let base = self.streams[packet.stream()].base;
             let since = |ticks: i64| microseconds(ticks, base) - self.shift;
-            if packet.dts().or(packet.pts()).map(since) > Some(limit) {
+            let time = packet.dts().or(packet.pts()).map(since);
+            if time > Some(self.length) {
+                continue; // lines of subtitles may lie before sound that comes earlier
+            }
+            if time > Some(limit) {
                 self.waiting = Some(packet);
                 break;
             }
@@ -154,6 +166,10 @@ impl Copier {
             return self.is_whole || stream.is_cover;
         };
         let start = self.shift.rescale(rescale::TIME_BASE, stream.base);
+        if stream.kind == Type::Subtitle && self.length < i64::MAX {
+            let most = start + self.length.rescale(rescale::TIME_BASE, stream.base) - begins;
+            packet.set_duration(packet.duration().min(most.max(0)));
+        }
         let ends = begins + packet.duration().max(1);
         if self.is_whole || stream.is_cover || begins >= start && stream.kind != Type::Video {
             return true;
@@ -171,6 +187,17 @@ impl Copier {
                 ends > start
             }
         }
+    }
+
+    /// Whether a packet lies so far behind the part that nothing of it comes any more.
+    fn is_beyond(&self, packet: &av::Packet) -> bool {
+        let Some(stream) = self.streams.get(packet.stream()) else {
+            return false;
+        };
+        let time = packet.dts().or(packet.pts());
+        let since = time.map(|ticks| microseconds(ticks, stream.base) - self.shift);
+        let is_steady = matches!(stream.kind, Type::Audio | Type::Video) && !stream.is_cover;
+        is_steady && since > Some(self.length.saturating_add(BEHIND))
     }
 
     /// Writes the sound that encoders still hold.
@@ -193,7 +220,14 @@ impl Copier {
             match read_on(&mut self.input) {
                 Reading::Packet(mut packet) => {
                     self.clock.mend(&mut packet);
+                    if self.is_beyond(&packet) {
+                        self.ended = true;
+                        break;
+                    }
                     let route = self.routes.get(packet.stream());
+                    if route.is_none() {
+                        self.late = true;
+                    }
                     let wanted = !matches!(route, None | Some(Route::Skip | Route::Attached));
                     if wanted && packet.size() > 0 {
                         return Ok(Some(packet));
@@ -230,10 +264,12 @@ impl Copier {
 
     /// What was lost on the way, one line each.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
-        self.routes.iter().filter_map(|route| match route {
+        let late = "a stream that begins late is left out".to_string();
+        let of_streams = self.routes.iter().filter_map(|route| match route {
             Route::Copy(copied) => copied.remark(),
             _ => None,
-        })
+        });
+        of_streams.chain(self.late.then_some(late))
     }
 }
 
@@ -250,10 +286,17 @@ fn route(
     let cover = stream.disposition().contains(Disposition::ATTACHED_PIC);
     let apple = matches!(container, Container::Mp4 | Container::Mov);
     let what = format!("{kind:?} stream {} ({})", stream.index(), id.name()).to_lowercase();
-    if kind == Type::Audio && is_silent(&parameters) {
-        remarks.push(format!("{what} is left out: it holds no sound"));
+    if is_unknown(&parameters) {
+        let nothing = match kind {
+            Type::Audio => "sound",
+            _ => "picture",
+        };
+        remarks.push(format!(
+            "{what} is left out: it holds no {nothing} in its first minute"
+        ));
         return Ok(Route::Skip);
     }
+    let tag = tag(&parameters);
     if cover && container == Container::Matroska {
         attach(stream, muxer)?;
         return Ok(Route::Attached);
@@ -262,6 +305,7 @@ fn route(
         Type::Audio | Type::Subtitle => container.holds(id),
         Type::Video => container.holds(id) && (!cover || container == Container::Mp4),
         Type::Attachment => container == Container::Matroska,
+        Type::Data => apple && tag == TELEMETRY,
         _ => false,
     };
     if held {
@@ -269,9 +313,14 @@ fn route(
         copy.set_parameters(parameters);
         copy.set_time_base(stream.time_base());
         copy.set_avg_frame_rate(stream.avg_frame_rate());
+        let tag = if kind == Type::Data {
+            tag
+        } else {
+            *b"\0\0\0\0"
+        };
         // SAFETY: the stream and its parameters are live for the borrow. The tag is that of the
         // source's container; 0 has the muxer choose its own.
-        unsafe { (*(*copy.as_mut_ptr()).codecpar).codec_tag = 0 };
+        unsafe { (*(*copy.as_mut_ptr()).codecpar).codec_tag = u32::from_le_bytes(tag) };
         let to = copy.index();
         describe(stream, muxer, to, &[]);
         return Ok(Route::Copy(Copied::new(stream, to, apple)));
@@ -305,12 +354,13 @@ fn route(
         None => {}
     }
     // Chapter marks of mp4 files also show up as a data stream; they are copied as chapters.
-    let chapter_marks = kind == Type::Data && id == Id::BIN_DATA && input.nb_chapters() > 0;
+    let chapter_marks = kind == Type::Data && &tag == b"text" && input.nb_chapters() > 0;
     // The muxer makes a track of the time code itself, by the tag that comes with it.
     let time_code = apple && kind == Type::Data && stream.metadata().get("timecode").is_some();
     if !chapter_marks && !time_code {
         let elsewhere = match container {
             Container::Matroska => "",
+            _ if kind == Type::Data => "",
             _ => " (mkv holds most)",
         };
         let container = container.name();
@@ -321,8 +371,8 @@ fn route(
     Ok(Route::Skip)
 }
 
-/// Whether a stream of sound was announced and never came.
-fn is_silent(parameters: &Parameters) -> bool {
+/// The tag of a stream in its container; zeros where there is none.
+fn tag(parameters: &Parameters) -> [u8; 4] {
     // SAFETY: the parameters are live for the borrow; the field is a plain integer.
-    unsafe { (*parameters.as_ptr()).sample_rate <= 0 }
+    unsafe { (*parameters.as_ptr()).codec_tag }.to_le_bytes()
 }

@@ -6,6 +6,7 @@ use ffmpeg_next as av;
 
 use av::codec::Id;
 use av::format::context::Output;
+use av::rescale;
 
 use super::Container;
 
@@ -21,6 +22,8 @@ pub(super) struct SubtitleTranscoder {
     base: av::Rational,
     stream_base: av::Rational,
     stream: usize,
+    /// When the last line began.
+    last: Option<i64>,
 }
 
 impl SubtitleTranscoder {
@@ -61,7 +64,12 @@ impl SubtitleTranscoder {
             .with_context(|| format!("`{name}` refuses its format"))?;
         let mut added = muxer.add_stream(codec)?;
         added.set_parameters(&encoder);
-        added.set_time_base(base);
+        // FFmpeg's muxer compares ticks of mov_text with those of other streams without regard to their length; of
+        // microseconds, which are more than those of any other, none come too early.
+        added.set_time_base(match name {
+            "mov_text" => rescale::TIME_BASE,
+            _ => base,
+        });
         let index = added.index();
         Ok(Self {
             decoder,
@@ -71,6 +79,7 @@ impl SubtitleTranscoder {
             base,
             stream_base: base,
             stream: index,
+            last: None,
         })
     }
 
@@ -123,6 +132,13 @@ impl SubtitleTranscoder {
         copy.set_flags(av::packet::Flags::KEY);
         copy.set_stream(self.stream);
         copy.rescale_ts(self.base, self.stream_base);
+        if let Some(last) = self.last
+            && copy.pts() <= Some(last)
+        {
+            copy.set_pts(Some(last + 1)); // lines that stand in another order
+            copy.set_dts(copy.pts());
+        }
+        self.last = copy.pts().or(self.last);
         copy.write_interleaved(muxer)
             .context("could not write subtitles")
     }

@@ -20,13 +20,15 @@ pub(super) const FILE_TAGS: [&str; 4] = [
 
 /// Tags of a stream that are no longer true once it is encoded anew, by their beginnings
 /// in lower case.
-pub(super) const OLD_TAGS: [&str; 6] = [
+pub(super) const OLD_TAGS: [&str; 8] = [
     "encoder",
     "rotate",
     "bps",
     "duration",
     "number_of_",
     "_statistics_",
+    "stereo_mode",
+    "alpha_mode",
 ];
 
 /// Gives `muxer` the chapters of `input` that lie in `part`. Times begin at `shift`, in microseconds.

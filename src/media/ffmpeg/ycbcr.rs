@@ -201,7 +201,6 @@ fn matrix(space: Space) -> Option<YuvStandardMatrix> {
     Some(match space {
         Space::BT709 => YuvStandardMatrix::Bt709,
         Space::BT470BG | Space::SMPTE170M => YuvStandardMatrix::Bt601,
-        Space::SMPTE240M => YuvStandardMatrix::Smpte240,
         Space::FCC => YuvStandardMatrix::Fcc,
         Space::BT2020NCL => YuvStandardMatrix::Bt2020,
         _ => return None,
