@@ -7,11 +7,14 @@
 //! slopes are found in the small pictures as in He and Sun, "Fast Guided Filter", 2015). Where the painting does not
 //! follow the source, and in calm places, where there is only noise, nothing is added.
 
+mod cell;
+
 use rayon::prelude::*;
 
-use crate::frame::{Frame, luma};
+use crate::frame::Frame;
 use crate::kernels::Level;
 use crate::scale::fitted;
+use cell::{Cell, brightness};
 
 /// Short side, in pixels, from which on strokes grow with the picture. The networks learned from paintings and photos
 /// of 144 to 320 pixels; photos of 12 megapixels that were painted as they are looked tinted, no more. Beside films of
@@ -23,12 +26,6 @@ const SMALLEST: usize = 64;
 
 /// Pixels of the sides of the cells in which slopes are found, each from its own and its eight neighbours' pixels.
 const CELL: usize = 4;
-
-/// Variance of brightness, of 255 squared, that halves the slope: what varies less is noise.
-const NOISE: f32 = 50.0;
-
-/// Steepest slope, up and down: more would make bright lines of every edge.
-const STEEPEST: f32 = 1.0;
 
 /// Fewest rows that one task enlarges, and tasks for each thread. Each begins with three rows of the small picture that
 /// the one before has enlarged, too, and has its own memory, some 250 KB in 4K.
@@ -166,45 +163,6 @@ impl Enlarger {
     }
 }
 
-/// Sums over pixels of the brightness of source and painting.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    pixels: f32,
-    source: f32,
-    painted: f32,
-    source_squared: f32,
-    product: f32,
-}
-
-impl Cell {
-    fn take(&mut self, source: &[u8], painted: &[u8]) {
-        let [source, painted] = [source, painted].map(brightness);
-        self.add(&Self {
-            pixels: 1.0,
-            source,
-            painted,
-            source_squared: source * source,
-            product: source * painted,
-        });
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.pixels += other.pixels;
-        self.source += other.source;
-        self.painted += other.painted;
-        self.source_squared += other.source_squared;
-        self.product += other.product;
-    }
-
-    /// The slope of the painting over the source.
-    fn slope(&self) -> f32 {
-        let source = self.source / self.pixels;
-        let variance = self.source_squared / self.pixels - source * source;
-        let covariance = (self.product - source * self.painted) / self.pixels;
-        (covariance / (variance + NOISE)).clamp(-STEEPEST, STEEPEST)
-    }
-}
-
 /// For each place of a longer row (or column) of pixels, what of a shorter one it is made of.
 #[derive(Default)]
 struct Taps(Vec<Tap>);
@@ -311,12 +269,6 @@ fn weighted(lines: [Line; 4], weights: &[f32; 4]) -> Line {
         }
     }
     sum
-}
-
-/// Brightness of an RGB pixel, from 0 to 255.
-#[inline(always)]
-fn brightness(pixel: &[u8]) -> f32 {
-    luma(pixel) as f32 / 256.0
 }
 
 #[cfg(test)]
