@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use repaint::detail::sharpness;
 use repaint::scale::resized;
 
-use super::{figures, number, read_clip, studio, webcam, write_clip, write_noise};
+use super::{figures, number, read_clip, studio, webcam, write_clip, write_faster, write_noise};
 
 pub fn run(command: &mut Command) -> (Output, String) {
     let output = command.output().expect("the program starts");
@@ -148,7 +148,10 @@ fn what_cannot_work_is_refused_in_one_line() {
 fn what_is_painted_small_to_hold_a_rate_has_the_edges_of_the_source() {
     let studio = studio();
     let folder = studio.path();
-    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+    // More frames a second than any size but a small one is painted at.
+    let clip = folder.join("fast.mp4");
+    write_faster(&clip, 240);
+    let clip = clip.to_str().expect("a name");
     let paint = |more: &[&str], place: &str| {
         let stats = format!("{place}.json");
         let own = [

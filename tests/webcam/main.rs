@@ -71,6 +71,23 @@ fn write_frames(path: &Path, ticks: &[i64], mut fill: impl FnMut(&mut Frame)) {
     encoder.finish(Ending::Cut).expect("finished");
 }
 
+/// The sample's frames, so many a second.
+fn write_faster(path: &Path, rate: i32) {
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/clip.mp4");
+    let mut decoder = Decoder::open(Path::new(clip), None).expect("the sample");
+    let mut info = decoder.info().clone();
+    (info.frame_rate, info.time_base) = ((rate, 1), (1, rate));
+    let settings = EncodeSettings::default();
+    let mut encoder =
+        Encoder::create(path, Existing::Keep, &info, &settings, Beside::Nothing).expect("made");
+    let mut frame = Frame::default();
+    while decoder.read(&mut frame).expect("it plays") {
+        frame.pts = frame.index as i64;
+        encoder.write(&frame).expect("written");
+    }
+    encoder.finish(Ending::Cut).expect("finished");
+}
+
 fn webcam(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_repaint"));
     command
