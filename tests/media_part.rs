@@ -307,6 +307,31 @@ fn subtitles_covers_and_a_second_picture_come_along() {
 }
 
 #[test]
+fn the_time_code_is_that_of_where_the_part_begins() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let picture = "-f lavfi -i testsrc2=s=64x48:r=25:d=3 -c:v libx264 -timecode 01:00:00:00";
+    for name in ["a.mov", "a.mkv"] {
+        make(picture, &folder.join(name));
+        for output in ["b.mov", "b.mkv"] {
+            let args = format!("video {name} {output} --strength 0 --from 1.48 --overwrite");
+            let (done, said) = repaint(folder, &args);
+            assert!(done, "{said}");
+            let entries = "format_tags=timecode:stream_tags=timecode";
+            let told = probe(&folder.join(output), "", entries);
+            let codes: Vec<_> = told.iter().filter(|code| code.contains(':')).collect();
+            assert!(!codes.is_empty(), "{name}, {output}");
+            for code in codes {
+                assert!(code.contains("01:00:01:12"), "{name}, {output}: {code}");
+            }
+        }
+    }
+}
+
+#[test]
 fn parts_that_are_not_there_are_refused() {
     if !has_ffmpeg() {
         return;

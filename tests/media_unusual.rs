@@ -273,6 +273,25 @@ fn lines_that_overlap_keep_their_times_in_mp4() -> Result<()> {
             let found = after.iter().any(|time| (time - begins).abs() < 0.03);
             assert!(found, "{name}: no line at {begins} s in {after:?}");
         }
+        // One line goes on while others come and go.
+        make(
+            &format!("-i {} -map 0:s -c:s srt", files.path(name).display()),
+            &files.path("after.srt"),
+        );
+        let words = std::fs::read_to_string(files.path("after.srt"))?;
+        let shown: Vec<_> = words
+            .split("\n\n")
+            .filter_map(|cue| cue.trim().splitn(3, '\n').nth(2))
+            .map(|text| text.lines().collect::<Vec<_>>().join(" + "))
+            .collect();
+        let both = [
+            "Line 1",
+            "Line 1 + Line 2",
+            "Line 1",
+            "Line 1 + Line 3",
+            "Line 1",
+        ];
+        assert_eq!(shown, both, "{name}: {words}");
     }
     Ok(())
 }

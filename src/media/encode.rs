@@ -9,6 +9,7 @@ mod choice;
 mod container;
 mod copied;
 mod copy;
+mod cues;
 mod sound;
 mod subtitle;
 mod tags;

@@ -18,7 +18,7 @@ use av::rescale;
 use super::audio::AudioTranscoder;
 use super::copied::Copied;
 use super::subtitle::SubtitleTranscoder;
-use super::tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, without};
+use super::tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, move_time_codes, without};
 use super::video::VideoEncoder;
 use super::{Container, microseconds};
 use crate::media::decode::Part;
@@ -101,6 +101,9 @@ impl Copier {
             routes.push(route(&stream, &input, container, muxer, remarks)?);
         }
         muxer.set_metadata(without(&input.metadata(), &FILE_TAGS));
+        if let Some(painted) = painted.and_then(|stream| input.stream(stream)) {
+            move_time_codes(muxer, painted.avg_frame_rate(), part);
+        }
         copy_chapters(&input, muxer, shift, part)?;
         let streams = input.streams().map(|stream| Stream {
             base: stream.time_base(),
@@ -200,11 +203,13 @@ impl Copier {
         is_steady && since > Some(self.length.saturating_add(BEHIND))
     }
 
-    /// Writes the sound that encoders still hold.
+    /// Writes the sound and the lines that encoders still hold.
     pub fn finish(&mut self, muxer: &mut Output) -> Result<()> {
         for route in &mut self.routes {
-            if let Route::Transcode(transcoder) = route {
-                transcoder.finish(muxer)?;
+            match route {
+                Route::Transcode(transcoder) => transcoder.finish(muxer)?,
+                Route::Rewrite(transcoder) => transcoder.finish(muxer)?,
+                _ => {}
             }
         }
         Ok(())

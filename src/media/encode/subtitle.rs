@@ -1,6 +1,8 @@
 //! Text subtitles that a container cannot hold, rewritten in the form that it can: mov_text for
 //! mp4, SubRip for mkv, WebVTT for webm. Words, times and simple emphasis are kept.
 
+use std::ffi::CString;
+
 use anyhow::{Context, Result, ensure};
 use ffmpeg_next as av;
 
@@ -9,6 +11,7 @@ use av::format::context::Output;
 use av::rescale;
 
 use super::Container;
+use super::cues::{Cue, Cues};
 
 /// Longest subtitle in bytes; files of books stay below it.
 const MAX_BYTES: usize = 1 << 16;
@@ -24,6 +27,8 @@ pub(super) struct SubtitleTranscoder {
     stream: usize,
     /// When the last line began.
     last: Option<i64>,
+    /// Where the container shows one line at a time.
+    cues: Option<Cues>,
 }
 
 impl SubtitleTranscoder {
@@ -80,6 +85,7 @@ impl SubtitleTranscoder {
             stream_base: base,
             stream: index,
             last: None,
+            cues: (codec.id() == Id::MOV_TEXT).then(Cues::default),
         })
     }
 
@@ -104,31 +110,69 @@ impl SubtitleTranscoder {
         if !matches!(self.decoder.decode(packet, &mut subtitle), Ok(true)) {
             return Ok(());
         }
-        // SAFETY: encoder and subtitle are live and owned here, and the length is that of the
-        // buffer; the subtitle, filled by the decoder, is freed once and not used afterwards.
+        let lines: Vec<_> = subtitle.rects().filter_map(line).collect();
+        // SAFETY: the subtitle, filled by the decoder, is freed once and not used afterwards.
+        unsafe { av::ffi::avsubtitle_free(subtitle.as_mut_ptr()) };
+        let Some(begins) = packet.pts().or(packet.dts()) else {
+            return Ok(());
+        };
+        for text in lines {
+            let ends = begins + packet.duration().max(0);
+            let cue = Cue { begins, ends, text };
+            match &mut self.cues {
+                Some(cues) if ends > begins => {
+                    for cue in cues.push(cue) {
+                        self.encode(&cue, muxer)?;
+                    }
+                }
+                _ => self.encode(&cue, muxer)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is still shown at the end.
+    pub fn finish(&mut self, muxer: &mut Output) -> Result<()> {
+        let cues = self.cues.as_mut().map(|cues| cues.until(i64::MAX));
+        for cue in cues.into_iter().flatten() {
+            self.encode(&cue, muxer)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, cue: &Cue, muxer: &mut Output) -> Result<()> {
+        let text = CString::new(cue.text.as_str()).unwrap_or_default();
+        let mut rect = av::ffi::AVSubtitleRect {
+            type_: av::ffi::AVSubtitleType::SUBTITLE_ASS,
+            ass: text.as_ptr().cast_mut(),
+            // SAFETY: of zeros it is one of no size without data.
+            ..unsafe { std::mem::zeroed() }
+        };
+        let mut rects = [&raw mut rect];
+        let subtitle = av::ffi::AVSubtitle {
+            num_rects: 1,
+            rects: rects.as_mut_ptr(),
+            // SAFETY: of zeros it is one without times of its own.
+            ..unsafe { std::mem::zeroed() }
+        };
+        // SAFETY: the encoder is live and owned here, the length is that of the buffer, and the subtitle and its
+        // text, which the encoder only reads, outlive the call.
         let length = unsafe {
-            let length = av::ffi::avcodec_encode_subtitle(
+            av::ffi::avcodec_encode_subtitle(
                 self.encoder.as_mut_ptr(),
                 self.bytes.as_mut_ptr(),
                 self.bytes.len() as i32,
-                subtitle.as_ptr(),
-            );
-            av::ffi::avsubtitle_free(subtitle.as_mut_ptr());
-            length
+                &subtitle,
+            )
         };
-        let Some(bytes) = usize::try_from(length)
-            .ok()
-            .and_then(|n| self.bytes.get(..n))
-        else {
+        let length = usize::try_from(length).unwrap_or(0); // what it refuses is passed over
+        let Some(bytes) = self.bytes.get(..length).filter(|bytes| !bytes.is_empty()) else {
             return Ok(());
         };
-        if bytes.is_empty() {
-            return Ok(());
-        }
         let mut copy = av::Packet::copy(bytes);
-        copy.set_pts(packet.pts().or(packet.dts()));
+        copy.set_pts(Some(cue.begins));
         copy.set_dts(copy.pts());
-        copy.set_duration(packet.duration());
+        copy.set_duration(cue.ends - cue.begins);
         copy.set_flags(av::packet::Flags::KEY);
         copy.set_stream(self.stream);
         copy.rescale_ts(self.base, self.stream_base);
@@ -141,6 +185,14 @@ impl SubtitleTranscoder {
         self.last = copy.pts().or(self.last);
         copy.write_interleaved(muxer)
             .context("could not write subtitles")
+    }
+}
+
+/// A line of text; `None` for pictures and what has no text.
+fn line(rect: av::subtitle::Rect) -> Option<String> {
+    match rect {
+        av::subtitle::Rect::Ass(ass) => Some(ass.get().to_string()),
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a file says besides what it holds: tags, chapters, covers of Matroska.
 
+use std::ffi::{CStr, CString};
+
 use anyhow::{Context, Result, ensure};
 use ffmpeg_next as av;
 
@@ -31,6 +33,9 @@ pub(super) const OLD_TAGS: [&str; 8] = [
     "alpha_mode",
 ];
 
+/// Tag of the time code of the first frame.
+const TIME_CODE: &str = "timecode";
+
 /// Gives `muxer` the chapters of `input` that lie in `part`. Times begin at `shift`, in microseconds.
 pub(super) fn copy_chapters(
     input: &Input,
@@ -59,6 +64,48 @@ pub(super) fn copy_chapters(
         }
     }
     Ok(())
+}
+
+/// Moves the time codes that `muxer` tells, those of films of `rate`, to where `part` begins.
+pub(super) fn move_time_codes(muxer: &mut Output, rate: av::Rational, part: Part) {
+    let moved = |tags: &av::DictionaryRef| {
+        let code = moved_time_code(tags.get(TIME_CODE)?, rate, part.from)?;
+        let mut tags = without(tags, &[TIME_CODE]);
+        tags.set(TIME_CODE, &code);
+        Some(tags)
+    };
+    if let Some(tags) = moved(&muxer.metadata()) {
+        muxer.set_metadata(tags);
+    }
+    for i in 0..muxer.nb_streams() as usize {
+        if let Some(mut stream) = muxer.stream_mut(i)
+            && let Some(tags) = moved(&stream.metadata())
+        {
+            stream.set_metadata(tags);
+        }
+    }
+}
+
+/// The time code of the first frame at `from`, in microseconds, of a film of `rate` whose first frame has the time
+/// code `first` (SMPTE ST 12-1, with or without dropped numbers); `None` for what is none.
+fn moved_time_code(first: &str, rate: av::Rational, from: i64) -> Option<String> {
+    let first = CString::new(first).ok()?;
+    let frames = f64::from(rate) * from as f64 / f64::from(av::ffi::AV_TIME_BASE);
+    // SAFETY: the time code is a plain struct that the first call fills where it returns 0; the text ends with a zero
+    // byte; the second call writes at most AV_TIMECODE_STR_SIZE bytes with a zero byte among them.
+    unsafe {
+        let mut code = std::mem::zeroed::<av::ffi::AVTimecode>();
+        let no_log = std::ptr::null_mut();
+        let parsed =
+            av::ffi::av_timecode_init_from_string(&mut code, rate.into(), first.as_ptr(), no_log);
+        let mut text = [0; av::ffi::AV_TIMECODE_STR_SIZE as usize];
+        if parsed != 0 {
+            return None;
+        }
+        code.flags |= av::ffi::AVTimecodeFlag::AV_TIMECODE_FLAG_24HOURSMAX as u32;
+        av::ffi::av_timecode_make_string(&code, text.as_mut_ptr(), frames.ceil() as i32);
+        Some(CStr::from_ptr(text.as_ptr()).to_str().ok()?.to_string())
+    }
 }
 
 /// Attaches the cover picture `stream` to a Matroska file, where players look for covers.
@@ -118,4 +165,31 @@ pub(super) fn without(tags: &av::DictionaryRef, beginnings: &[&str]) -> av::Dict
         }
     }
     copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_codes_move_with_the_beginning() {
+        let moved = |first, rate: (i32, i32), from| {
+            moved_time_code(first, av::Rational(rate.0, rate.1), from)
+        };
+        let second = 1_000_000;
+        assert_eq!(
+            moved("10:00:00:00", (25, 1), 3 * second / 2).unwrap(),
+            "10:00:01:13"
+        );
+        assert_eq!(
+            moved("23:59:59:24", (25, 1), second).unwrap(),
+            "00:00:00:24"
+        );
+        // At 29.97 frames/s the first two numbers of most minutes are dropped.
+        assert_eq!(
+            moved("00:00:59;29", (30000, 1001), 33_366).unwrap(),
+            "00:01:00;02"
+        );
+        assert_eq!(moved("yesterday", (25, 1), second), None);
+    }
 }
