@@ -226,7 +226,12 @@ impl WithKernel for Convolve<'_> {
                 };
                 with_buffer(layout.channels * layout.plane, |buffer| {
                     // SAFETY: the CPU has the instructions of the kernel it is run with.
-                    unsafe { K::vectorize(|| self.block::<K>(&block, &layout, buffer)) }
+                    unsafe {
+                        K::vectorize(
+                            #[inline(always)]
+                            || self.block::<K>(&block, &layout, buffer),
+                        )
+                    }
                 });
             });
     }

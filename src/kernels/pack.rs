@@ -28,7 +28,10 @@ impl WithKernel for PackRows<'_> {
             .for_each(|(lines, values)| {
                 // SAFETY: the CPU has the instructions of the kernel it is run with.
                 unsafe {
-                    K::vectorize(|| interleave::<K>(values, self.depth, Line::values_mut(lines)));
+                    K::vectorize(
+                        #[inline(always)]
+                        || interleave::<K>(values, self.depth, Line::values_mut(lines)),
+                    );
                 }
             });
         lines

@@ -136,10 +136,22 @@ impl Pictures<'_> {
         unsafe {
             self.grid.runs(tiles, |run| {
                 match self.gate {
-                    None => self.across::<K>(run, channel, self.values, scratch, |value, _| value),
-                    Some(gate) => self.across::<K>(run, channel, gate, scratch, |value, gate| {
-                        value.where_positive(gate)
-                    }),
+                    None => self.across::<K>(
+                        run,
+                        channel,
+                        self.values,
+                        scratch,
+                        #[inline(always)]
+                        |value, _| value,
+                    ),
+                    Some(gate) => self.across::<K>(
+                        run,
+                        channel,
+                        gate,
+                        scratch,
+                        #[inline(always)]
+                        |value, gate| value.where_positive(gate),
+                    ),
                 }
                 split::<K>(run, scratch);
             });
@@ -198,14 +210,15 @@ impl Pictures<'_> {
         for x in (0..last).step_by(K::LANES).chain([last]) {
             // SAFETY: each line has a vector from `x` on, whether of the picture or narrow.
             unsafe {
-                let column = lines.map(|[values, gate]| {
-                    let load = |values: &[f32]| {
-                        let at = values.as_ptr().wrapping_add(x);
-                        K::Vector::prefetch(at.wrapping_add(next));
-                        K::Vector::load(at)
-                    };
-                    keep(load(values), load(gate))
-                });
+                // A loop, since `map` of arrays is not compiled for the kernel's instructions.
+                let mut column = [K::Vector::splat(0.0); POINTS];
+                for (kept, [values, gate]) in column.iter_mut().zip(&lines) {
+                    let values = values.as_ptr().wrapping_add(x);
+                    let gate = gate.as_ptr().wrapping_add(x);
+                    K::Vector::prefetch(values.wrapping_add(next));
+                    K::Vector::prefetch(gate.wrapping_add(next));
+                    *kept = keep(K::Vector::load(values), K::Vector::load(gate));
+                }
                 let column = transforms::input(column);
                 for (value, line) in column.into_iter().zip(&mut scratch.lines) {
                     value.store(line[before + x..][..LANES].as_mut_ptr());

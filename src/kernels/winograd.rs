@@ -228,18 +228,27 @@ impl Convolve<'_> {
             spread.each(pieces, |piece| {
                 // SAFETY: the CPU has the instructions of the kernel this is run with; each channel
                 // has lanes of its own.
-                let work = || unsafe {
-                    let mut scratch = Scratch::EMPTY;
-                    for channel in part(piece, pieces, 0..channels) {
-                        for (i, tiles) in panels.clone() {
-                            let to = (i * channels + channel) * K::WIDTH;
-                            let (pictures, planes) = (&self.pictures, &memory.inputs);
-                            pictures.transform::<K>(tiles, channel, &mut scratch, planes, to);
-                        }
-                    }
-                };
-                // SAFETY: as above.
-                unsafe { K::vectorize(work) };
+                unsafe {
+                    K::vectorize(
+                        #[inline(always)]
+                        || {
+                            let mut scratch = Scratch::EMPTY;
+                            for channel in part(piece, pieces, 0..channels) {
+                                for (i, tiles) in panels.clone() {
+                                    let to = (i * channels + channel) * K::WIDTH;
+                                    let (pictures, planes) = (&self.pictures, &memory.inputs);
+                                    pictures.transform::<K>(
+                                        tiles,
+                                        channel,
+                                        &mut scratch,
+                                        planes,
+                                        to,
+                                    );
+                                }
+                            }
+                        },
+                    );
+                }
             });
             for first in (0..outputs).step_by(group) {
                 let group = first..(first + group).min(outputs);
@@ -250,17 +259,21 @@ impl Convolve<'_> {
                 let rows = first * K::ROWS..(group.end * K::ROWS).min(self.kernel.outputs);
                 spread.each(pieces, |piece| {
                     // SAFETY: as above, for the output channels.
-                    let work = || unsafe {
-                        for row in part(piece, pieces, rows.clone()) {
-                            for (i, tiles) in panels.clone() {
-                                let from = ((row - first * K::ROWS) * memory.panels + i) * K::WIDTH;
-                                let results = &self.results;
-                                results.transform::<K>(tiles, row, &memory.products, from);
-                            }
-                        }
-                    };
-                    // SAFETY: as above.
-                    unsafe { K::vectorize(work) };
+                    unsafe {
+                        K::vectorize(
+                            #[inline(always)]
+                            || {
+                                for row in part(piece, pieces, rows.clone()) {
+                                    for (i, tiles) in panels.clone() {
+                                        let row_of_panel = row - first * K::ROWS;
+                                        let from = (row_of_panel * memory.panels + i) * K::WIDTH;
+                                        let results = &self.results;
+                                        results.transform::<K>(tiles, row, &memory.products, from);
+                                    }
+                                }
+                            },
+                        );
+                    }
                 });
             }
         });

@@ -347,11 +347,14 @@ fn masked(grad: &[f32], y: &[f32]) -> Vec<f32> {
         .par_chunks_mut(PIECE)
         .zip(grad.par_chunks(PIECE).zip(y.par_chunks(PIECE)))
         .for_each(|(to, (grad, y))| {
-            Level::detected().vectorize(|| {
-                for ((to, grad), y) in to.iter_mut().zip(grad).zip(y) {
-                    *to = keep_if(*y > 0.0, *grad);
-                }
-            });
+            Level::detected().vectorize(
+                #[inline(always)]
+                || {
+                    for ((to, grad), y) in to.iter_mut().zip(grad).zip(y) {
+                        *to = keep_if(*y > 0.0, *grad);
+                    }
+                },
+            );
         });
     masked
 }

@@ -73,15 +73,18 @@ impl CustomOp3 for InstanceNorm {
             .enumerate()
             .for_each(|(plane, (y, x))| {
                 let channel = plane % scale.len();
-                Level::detected().vectorize(|| {
-                    let statistics = statistics(x);
-                    let factor = scale[channel] * statistics.inverse;
-                    let offset = shift[channel] - statistics.mean * factor;
-                    for (y, x) in y.iter_mut().zip(x) {
-                        let value = x * factor + offset;
-                        *y = if value < least { least } else { value };
-                    }
-                });
+                Level::detected().vectorize(
+                    #[inline(always)]
+                    || {
+                        let statistics = statistics(x);
+                        let factor = scale[channel] * statistics.inverse;
+                        let offset = shift[channel] - statistics.mean * factor;
+                        for (y, x) in y.iter_mut().zip(x) {
+                            let value = x * factor + offset;
+                            *y = if value < least { least } else { value };
+                        }
+                    },
+                );
             });
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -134,7 +137,10 @@ impl InstanceNorm {
             .enumerate()
             .map(|(plane, ((to, (x, y)), grad))| {
                 let scale = scale[plane % scale.len()];
-                Level::detected().vectorize(|| self.plane_gradient(x, y, grad, scale, to))
+                Level::detected().vectorize(
+                    #[inline(always)]
+                    || self.plane_gradient(x, y, grad, scale, to),
+                )
             })
             .collect();
         (x_grad, sums)
