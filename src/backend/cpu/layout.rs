@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::kernels::{
-    self, Appended, Border, First, Job, Last, Nested, Partials, STEP, Source, Strided, TILE,
-    Tensor, Tiling, Winograd, reflect,
+    self, Appended, Border, First, Job, Last, Moments, Nested, Partials, STEP, Source, Strided,
+    TILE, Tensor, Tiling, Winograd, reflect,
 };
 use super::plan::{Norm, Step};
 use super::weights::{Kind, Packed, Weights};
@@ -105,6 +105,7 @@ impl Layout {
             partials,
             place: self.norms[index],
             channels,
+            moments: Moments::new(packed.layer.outputs),
         });
         let source = index.checked_sub(1).and_then(|before| {
             let layer = &weights.layers[before].layer;

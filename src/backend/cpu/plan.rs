@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::kernels::{self, Buffer, Job, Memory, Partials};
+use super::kernels::{self, Buffer, Job, Memory, Moments, Partials};
 use super::layout::Layout;
 use super::threads::Team;
 use super::weights::{Packed, Weights};
@@ -41,6 +41,8 @@ pub(super) struct Norm {
     pub place: usize,
     /// Channels with padding.
     pub channels: usize,
+    /// Of the layer's channels.
+    pub moments: Moments,
 }
 
 impl Plan {
@@ -94,7 +96,7 @@ impl Plan {
         output: &mut Frame,
         mut done: impl FnMut(usize),
     ) {
-        for (index, step) in self.steps.iter().enumerate() {
+        for (index, step) in self.steps.iter_mut().enumerate() {
             let memory = Memory::new(
                 self.arena.values_mut(),
                 self.scratch,
@@ -106,7 +108,7 @@ impl Plan {
             // the cache.
             let backwards = index % 2 == 1;
             kernels::run(level, &step.job, &memory, team, backwards);
-            if let Some(norm) = &step.norm {
+            if let Some(norm) = &mut step.norm {
                 let (earlier, later) = self.errors.split_at_mut(index);
                 norm.merge(
                     &weights.layers[index],
@@ -123,7 +125,7 @@ impl Plan {
 impl Norm {
     /// `before` is what rounding gave the channels of the layer before, `errors` becomes this one's.
     fn merge(
-        &self,
+        &mut self,
         layer: &Packed,
         units: usize,
         arena: &mut [f32],
@@ -137,8 +139,9 @@ impl Norm {
         };
         let (scales, shifts) =
             values[self.place..][..2 * self.channels].split_at_mut(self.channels);
-        partials.merge(table, units, layer.norm.len(), |c, mean, variance| {
-            let norm = layer.norm[c];
+        partials.merge(table, units, &mut self.moments);
+        let moments = self.moments.means.iter().zip(&self.moments.variances);
+        for (c, (norm, (&mean, &variance))) in layer.norm.iter().zip(moments).enumerate() {
             let noise = layer.noise(c, before);
             let scale = match variance > noise {
                 true => f64::from(norm.scale) / (variance + f64::from(NORM_EPSILON)).sqrt(),
@@ -147,6 +150,6 @@ impl Norm {
             scales[c] = scale as f32;
             shifts[c] = (f64::from(norm.shift) - mean * scale) as f32;
             errors[c] = noise * scale * scale;
-        });
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(super) use nested::{LARGEST, Nested, STEP};
 pub(super) use pack::{Border, Source, reflect};
 pub(super) use picture::{First, Last};
 pub(super) use planar::blocks;
-pub(super) use statistics::Partials;
+pub(super) use statistics::{Moments, Partials};
 pub(super) use strided::{Appended, Strided};
 use vector::Vector;
 pub(super) use winograd::{TILE, Winograd};

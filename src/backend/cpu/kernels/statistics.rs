@@ -19,39 +19,63 @@ pub(in crate::backend::cpu) struct Partials {
     pub channels: usize,
 }
 
+/// Means and variances of channels.
+pub(in crate::backend::cpu) struct Moments {
+    pub means: Vec<f64>,
+    pub variances: Vec<f64>,
+}
+
+impl Moments {
+    /// Room for those of `channels` channels.
+    pub fn new(channels: usize) -> Self {
+        Self {
+            means: vec![0.0; channels],
+            variances: vec![0.0; channels],
+        }
+    }
+}
+
 impl Partials {
     /// Values that a unit takes.
     pub fn unit_values(&self) -> usize {
         HEAD + 3 * self.channels
     }
 
-    /// Merges the sums of `units` units, read from the whole arena: calls
-    /// `each(channel, mean, variance)` for the first `channels` channels.
-    pub fn merge(
-        &self,
-        arena: &[f32],
-        units: usize,
-        channels: usize,
-        mut each: impl FnMut(usize, f64, f64),
-    ) {
+    /// Merges the sums of `units` units, read from the whole arena, to the `moments` of as many channels as those
+    /// are of.
+    pub fn merge(&self, arena: &[f32], units: usize, moments: &mut Moments) {
+        let Moments { means, variances } = moments;
         let table = &arena[self.at..][..units * self.unit_values()];
-        let rows = || table.chunks_exact(self.unit_values());
-        let total: f64 = rows().map(|row| f64::from(row[0])).sum();
-        for c in 0..channels {
-            let parts = || {
-                rows().filter(|row| row[0] > 0.0).map(move |row| {
-                    let count = f64::from(row[0]);
-                    let [shift, sum, squares] =
-                        [0, 1, 2].map(|part| f64::from(row[HEAD + part * self.channels + c]));
-                    (count, shift + sum / count, squares - sum * sum / count)
-                })
-            };
-            let mean = parts().map(|(count, mean, _)| count * mean).sum::<f64>() / total;
-            let squares: f64 = parts()
-                .map(|(count, part, squares)| squares.max(0.0) + count * (part - mean).powi(2))
-                .sum();
-            each(c, mean, squares / total);
+        let rows = || {
+            let rows = table.chunks_exact(self.unit_values());
+            let rows = rows.filter(|row| row[0] > 0.0);
+            rows.map(|row| {
+                let (shifts, sums) = row[HEAD..].split_at(self.channels);
+                let (sums, squares) = sums.split_at(self.channels);
+                (f64::from(row[0]), shifts, sums, squares)
+            })
+        };
+        let total: f64 = rows().map(|(count, ..)| count).sum();
+        means.fill(0.0);
+        for (count, shifts, sums, _) in rows() {
+            for ((mean, shift), sum) in means.iter_mut().zip(shifts).zip(sums) {
+                *mean += count * f64::from(*shift) + f64::from(*sum);
+            }
         }
+        means.iter_mut().for_each(|mean| *mean /= total);
+        variances.fill(0.0);
+        for (count, shifts, sums, squares) in rows() {
+            let inverse = 1.0 / count;
+            let parts = shifts.iter().zip(sums).zip(squares);
+            for ((variance, mean), ((shift, sum), square)) in
+                variances.iter_mut().zip(&*means).zip(parts)
+            {
+                let [shift, sum, square] = [*shift, *sum, *square].map(f64::from);
+                let away = shift + sum * inverse - mean;
+                *variance += (square - sum * sum * inverse).max(0.0) + count * away * away;
+            }
+        }
+        variances.iter_mut().for_each(|variance| *variance /= total);
     }
 
     /// Sums up an area of a tensor whose channels lie side by side.
@@ -78,7 +102,10 @@ impl Partials {
             std::ptr::write_bytes(sums, 0, 2 * self.channels);
             let mut first = 0;
             while first < group * step {
-                let shift = load_cyclic::<V>(shifts, first, step);
+                let shift = match group {
+                    1 => V::load(at(shifts, first)),
+                    _ => load_cyclic::<V>(shifts, first, step),
+                };
                 let (mut sum, mut square) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
                 for y in area.top..area.bottom {
                     let row = at(memory.at(tensor.at(y, area.left)), first);
@@ -97,8 +124,13 @@ impl Partials {
                         square[0] = value.fma(value, square[0]);
                     }
                 }
-                add_cyclic(sum[0].add(sum[1]), sums, first, step);
-                add_cyclic(square[0].add(square[1]), squares, first, step);
+                for (value, to) in [(sum, sums), (square, squares)] {
+                    let value = value[0].add(value[1]);
+                    match group {
+                        1 => value.store(at_mut(to, first)),
+                        _ => add_cyclic(value, to, first, step),
+                    }
+                }
                 first += V::LANES;
             }
             if group == 2 && across % 2 == 1 {
