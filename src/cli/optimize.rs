@@ -43,10 +43,10 @@ pub struct OptimizeArgs {
     #[arg(long, value_name = "X", value_parser = learning_rate)]
     pub learning_rate: Option<f64>,
     /// Weight of the content [default: 1]
-    #[arg(long, value_name = "X", value_parser = weight)]
+    #[arg(long, value_name = "X", value_parser = weight, conflicts_with = "reconstruct_style")]
     pub content_weight: Option<f64>,
     /// Weight of the style against the content [default: 10]
-    #[arg(long, value_name = "X", value_parser = weight)]
+    #[arg(long, value_name = "X", value_parser = weight, conflicts_with = "reconstruct")]
     pub style_weight: Option<f64>,
     /// Weight of the total variation: more is smoother [default: 15; 0 where layers are reconstructed]
     #[arg(long, value_name = "X", value_parser = weight)]
@@ -82,7 +82,12 @@ pub struct OptimizeArgs {
     pub noise: Option<f64>,
     /// Longer side of the style pictures as a part of the painted one's: smaller means finer strokes
     /// [default: 1]
-    #[arg(long, value_name = "X", value_parser = |text: &str| number(text, 0.05, 4.0))]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = |text: &str| number(text, 0.05, 4.0),
+        conflicts_with = "reconstruct",
+    )]
     pub style_scale: Option<f64>,
     /// Keep the colours of the source; take only brush strokes and brightness from the painting
     #[arg(long)]

@@ -9,10 +9,10 @@ use anyhow::{Result, ensure};
 use super::checks::{ensure_writable, set_threads, weighted};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
-use crate::cli::OptimizeArgs;
+use crate::cli::{OptimizeArgs, StartArg};
 use crate::media::picture::PictureFormat;
 use crate::train::optimize::{
-    self, Cell, End, Event, Job, LayerWeight, Losses, Settings, Step, contact_sheet,
+    self, Cell, End, Event, Job, LayerWeight, Losses, Settings, Start, Step, contact_sheet,
 };
 use crate::train::vgg::{self, Vgg19};
 
@@ -65,6 +65,16 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
     settings.ensure_sane()?;
     let styles = styles(args)?;
     let style_only = settings.content_layers.is_empty();
+    let of_layers =
+        args.reconstruct.is_some() || args.reconstruct_style.is_some() || args.all_layers;
+    ensure!(
+        !of_layers || args.start.is_none_or(|start| start == StartArg::Noise),
+        "what layers keep is shown from noise: leave out --start"
+    );
+    ensure!(
+        args.noise.is_none() || settings.start == Start::Noise,
+        "--noise is for --start noise: leave out one of them"
+    );
     ensure_input_file(&args.content, "picture")?;
     PictureFormat::of(&args.output)?;
     let replaceable = args.overwrite || args.resume;

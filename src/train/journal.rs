@@ -15,6 +15,8 @@ use super::Step;
 pub struct Journal {
     place: PathBuf,
     steps: Vec<Step>,
+    /// Whether the file lacks steps that could not be written.
+    lacks: bool,
 }
 
 impl Journal {
@@ -31,22 +33,30 @@ impl Journal {
         let mut journal = Self {
             place: place.to_path_buf(),
             steps: rows.collect(),
+            lacks: false,
         };
         journal.cut(steps)?;
         Ok(journal)
     }
 
-    /// Adds a step.
+    /// Adds a step. One that could not be written is written with the next.
     pub fn add(&mut self, step: Step) -> Result<()> {
-        append(&self.place, line(&step)?.as_bytes())
-            .with_context(|| format!("could not write log `{}`", self.place.display()))?;
         self.steps.push(step);
-        Ok(())
+        let written = match self.lacks {
+            true => self.write(),
+            false => append(&self.place, line(&step)?.as_bytes()).map_err(Into::into),
+        };
+        self.lacks = written.is_err();
+        written.with_context(|| format!("could not write log `{}`", self.place.display()))
     }
 
     /// Removes what came after `steps` steps.
     pub fn cut(&mut self, steps: u32) -> Result<()> {
         self.steps.retain(|step| step.steps <= steps);
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
         let lines = self.steps.iter().map(line).collect::<Result<String>>()?;
         crate::output::write_whole(&self.place, lines.as_bytes())
     }
@@ -106,6 +116,27 @@ mod tests {
         assert_eq!(journal.steps(), expected);
         assert!(text.starts_with("{\"step\":1,\"content\":1.0,"), "{text}");
         assert!(Journal::open(&place, 0)?.steps().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_written_for_a_while_is_whole_again() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().join("log.jsonl");
+        let step = |steps| Step {
+            steps,
+            ..Step::default()
+        };
+        let mut journal = Journal::open(&place, 0)?;
+        journal.add(step(1))?;
+        std::fs::remove_file(&place)?;
+        std::fs::create_dir(&place)?; // no file can have this name now
+        assert!(journal.add(step(2)).is_err());
+        assert!(journal.add(step(3)).is_err());
+        std::fs::remove_dir(&place)?;
+        journal.add(step(4))?;
+        journal.add(step(5))?;
+        assert_eq!(std::fs::read_to_string(&place)?.lines().count(), 5);
         Ok(())
     }
 }

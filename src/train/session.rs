@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
                     checkpoint::remove(&self.checkpoint)?;
                     return Ok(end);
                 }
-                Ok(None) => {} // stopped, and kept
+                Ok(None) => self.keep()?, // stopped
                 // A full disk, say: no step has to be made again.
                 Err(error) => {
                     return Err(match self.keep() {
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
         } = self;
         let (settings, data) = (&job.settings, &*data);
         let shape = (settings.batch, 3, settings.crop, settings.crop);
-        let mut blind = false;
+        let (mut blind, mut mute) = (false, false);
         std::thread::scope(|scope| {
             let mut good = state.snapshot()?; // what a training that goes wrong returns to
             let mut batches = data.batches(scope, state.steps() as usize)?;
@@ -196,7 +196,11 @@ impl<'a> Session<'a> {
                 let due = state.steps().is_multiple_of(job.checkpoint_every);
                 if due && state.steps() > good.steps {
                     good = state.snapshot()?;
-                    checkpoint::write(checkpoint, origin, &good)?;
+                    if let Err(error) = checkpoint::write(checkpoint, origin, &good) {
+                        tell(Event::Remark(format!(
+                            "{error:#}: training goes on without"
+                        )));
+                    }
                 }
                 let (rate, beta1) = schedule.at(state.steps());
                 let rate = rate * state.rate();
@@ -210,7 +214,11 @@ impl<'a> Session<'a> {
                     seconds: journal.seconds() + spent,
                     ..step
                 };
-                journal.add(step)?;
+                if let Err(error) = journal.add(step)
+                    && !std::mem::replace(&mut mute, true)
+                {
+                    tell(Event::Remark(format!("{error:#}: training goes on")));
+                }
                 tell(Event::Step(step));
                 let steps = step.steps;
                 if !blind && (steps.is_multiple_of(job.preview_every) || steps == settings.steps) {
@@ -232,8 +240,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Writes what was learned, with the colours of its painting, and measures it. `None` once `stop` is set: the
-    /// state is on disk then.
+    /// Writes what was learned, with the colours of its painting, and measures it. `None` once `stop` is set.
     fn finish(&self, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<Option<End>> {
         let (job, average) = (self.job, self.state.average());
         let mut found = None;

@@ -170,6 +170,32 @@ fn a_state_of_other_settings_or_pictures_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_preview_or_state_that_cannot_be_written_ends_no_work() -> Result<()> {
+    let Some(vgg19) = data(VGG19) else {
+        return Ok(());
+    };
+    let (folder, mut job) = studio(vgg19)?;
+    let preview = folder.path().join("preview.png");
+    job.preview = Some(preview.clone());
+    job.checkpoint_every = 3;
+    let state = repaint::train::optimize::checkpoint_place(&job.output);
+    let mut remarks = Vec::new();
+    let end = optimize(&job, &AtomicBool::new(false), &mut |event| match event {
+        Event::Step(_) => {
+            for place in [&preview, &state] {
+                let _ = std::fs::create_dir(place); // no file can have this name now
+            }
+        }
+        Event::Remark(text) => remarks.push(text),
+        Event::Cell { .. } => {}
+    });
+    assert!(job.output.is_file(), "{end:?}");
+    let told = |word: &str| remarks.iter().any(|text| text.contains(word));
+    assert!(told("preview.png") && told("checkpoint"), "{remarks:?}");
+    Ok(())
+}
+
+#[test]
 fn every_start_and_form_lowers_the_losses_and_keeps_the_colours_asked_for() -> Result<()> {
     let Some(vgg19) = data(VGG19) else {
         return Ok(());

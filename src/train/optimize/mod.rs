@@ -144,15 +144,19 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
         true => Some(Saved::read(&place, &settings, &pictures)?),
         false => None,
     };
-    let mut made = 0;
+    let (mut made, mut blind) = (0, false);
     let result = scene.paint(&job.settings, saved, &mut |moment| {
         made += 1;
         let keep = |place| picture::write(place, &moment.show(&scene)?, Existing::Overwrite);
         tell(Event::Step(moment.step.clone()));
         if let Some(preview) = &job.preview
             && made % job.preview_every == 0
+            && !blind
+            && let Err(error) = keep(preview)
         {
-            keep(preview)?;
+            blind = true;
+            let words = format!("{error:#}: the work goes on without previews");
+            tell(Event::Remark(words));
         }
         let stopped = stop.load(Ordering::SeqCst);
         if stopped || made % job.checkpoint_every == 0 {
@@ -161,7 +165,14 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
                 steps: moment.step.steps,
                 state: moment.descent.state()?,
             };
-            saved.write(&place, &settings, &pictures)?;
+            match saved.write(&place, &settings, &pictures) {
+                Err(error) if !stopped => {
+                    tell(Event::Remark(format!(
+                        "{error:#}: the work goes on without"
+                    )));
+                }
+                written => written?,
+            }
         }
         if stopped {
             keep(&job.output)?;
@@ -172,11 +183,11 @@ fn run(job: &Job, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<End>
     let Some(frame) = result else {
         return Ok(End::Stopped(Some(place)));
     };
-    for place in [Some(&job.output), job.preview.as_ref()]
-        .into_iter()
-        .flatten()
+    picture::write(&job.output, &frame, Existing::Overwrite)?;
+    if let Some(preview) = &job.preview
+        && let Err(error) = picture::write(preview, &frame, Existing::Overwrite)
     {
-        picture::write(place, &frame, Existing::Overwrite)?;
+        tell(Event::Remark(format!("{error:#}")));
     }
     if place.exists() {
         std::fs::remove_file(&place)
