@@ -1,5 +1,5 @@
 //! The user's folders: those of the XDG base directory specification, version 0.8, and on Windows, where its variables
-//! are seldom set, the local ones of the user's profile. And the names that files in them go by.
+//! are seldom set, the local ones of the user's profile. And the names that files go by, alone and on a command line.
 
 use std::path::{Path, PathBuf};
 
@@ -31,4 +31,39 @@ fn folder(variable: &str, below_home: &str) -> Option<PathBuf> {
         false => Some(absolute("HOME")?.join(below_home)),
     })?;
     Some(base.join("repaint"))
+}
+
+/// A word of a command line, such as the name of a file, as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| {
+        c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c) || cfg!(windows) && c == '\\'
+    };
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false if cfg!(windows) => format!("\"{word}\""), // no name there holds a quotation mark
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_a_quoted_name_for_one_word() {
+        for name in [
+            "film.mp4",
+            "my film.mp4",
+            "it's $HOME \"`*.mp4",
+            "''",
+            r"a\b",
+            "",
+        ] {
+            let script = format!("printf %s {}", quoted(name));
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output();
+            assert_eq!(output.expect("a shell").stdout, name.as_bytes(), "{script}");
+        }
+    }
 }

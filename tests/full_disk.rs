@@ -29,6 +29,7 @@ fn studio() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().expect("a folder");
     let mounted = in_namespace(folder.path(), "mkdir d && mount -t tmpfs tmpfs d", &[]);
     if !mounted.is_ok_and(|done| done.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no disk can be mounted");
         println!("skipped: no disk can be mounted here");
         return None;
     }

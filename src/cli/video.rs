@@ -25,9 +25,9 @@ pub struct VideoArgs {
     #[command(flatten)]
     pub film: FilmArgs,
     /// Constant quality of the encoder: 0 (best) to 51 for H.264 and H.265, to 63 for VP9 and AV1; for
-    /// H.264 18 is visually lossless
-    #[arg(long, value_name = "N", default_value_t = 18, value_parser = whole::<u8>(0..=63))]
-    pub crf: u8,
+    /// H.264 18 is visually lossless [default: 18]
+    #[arg(long, value_name = "N", value_parser = whole::<u8>(0..=63))]
+    pub crf: Option<u8>,
     /// Encoder preset, from ultrafast to veryslow; superfast for H.264 (without CABAC) and H.265
     /// when not given
     #[arg(long, value_name = "NAME")]

@@ -11,6 +11,7 @@ use crate::backend::{self, Backend};
 use crate::cli::PaintArgs;
 #[cfg(feature = "video")]
 use crate::cli::{FilmArgs, HwaccelArg};
+use crate::folders;
 use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
@@ -78,17 +79,8 @@ pub(super) fn place_of(name: &str) -> Result<PathBuf> {
 /// Says how to paint with a new model, which has a place of the user's choice or, by name, its own.
 pub(super) fn remark_use(place: Option<&Path>, name: &str) {
     let model = place.map_or(name.into(), |place| place.to_string_lossy());
-    let model = quoted(&model);
+    let model = folders::quoted(&model);
     remark!("paint with it: repaint image PHOTO.jpg -o PAINTED.png --model {model}");
-}
-
-/// A word of a command line, as a shell takes it.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
 }
 
 /// A style and its weight: `a` counts 1, `a:0.7` counts 0.7, unless that `is_whole` a name.
@@ -153,11 +145,11 @@ pub(super) fn open_mask(args: &PaintArgs) -> Result<Option<Mask>> {
     Ok(Some(Mask::new(read?)))
 }
 
-/// Fails when `output` is what is read: `input` itself, or the mask.
+/// Fails when `output` is what is read: `input` itself, the mask, or the model, which may be a picture.
 pub(super) fn ensure_not_read(input: &Path, args: &PaintArgs, output: &Path) -> Result<()> {
-    ensure_not_input(input, output)?;
-    let mask = args.mask.as_deref();
-    mask.map_or(Ok(()), |mask| ensure_not_input(mask, output))
+    let others = [args.mask.as_deref(), Some(Path::new(&args.model))];
+    let mut read = others.into_iter().flatten().chain([input]);
+    read.try_for_each(|read| ensure_not_input(read, output))
 }
 
 /// Who decodes and encodes beside an engine that paints on `device`.

@@ -24,13 +24,15 @@ pub(super) fn listen(mut heard: impl FnMut(bool) + Send + 'static) -> Result<()>
     Ok(())
 }
 
-/// Whether who started the program had it ignore `signal`, as far as the system tells.
+/// Whether who started the program had it ignore `signal`.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    // SAFETY: of zeros it is an action without flags; the call writes the action that is set, and sets none.
+    unsafe {
+        let mut action = std::mem::zeroed::<libc::sigaction>();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Calls `heard` in a thread of its own at Ctrl-C.

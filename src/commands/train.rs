@@ -4,13 +4,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{
-    ensure_model_name, ensure_writable, place_of, quoted, remark_use, set_threads,
-};
+use super::checks::{ensure_model_name, ensure_writable, place_of, remark_use, set_threads};
 use super::progress::{Position, Progress};
 use super::{Interrupted, ensure_input_file, ensure_not_input};
 use crate::cli::TrainArgs;
-use crate::folders::stem;
+use crate::folders::{quoted, stem};
 use crate::media::picture::PictureFormat;
 use crate::train::folder::Folder;
 use crate::train::{self, End, Event, Job, Settings, Step, vgg};

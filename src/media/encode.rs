@@ -52,8 +52,8 @@ pub struct EncodeSettings {
     pub codec: Option<String>,
     /// Whose encoder is tried first where neither `codec` nor `preset` is given.
     pub hwaccel: Hwaccel,
-    /// Constant quality, 0 (best) to 63.
-    pub crf: u8,
+    /// Constant quality, 0 (best) to 63; 18 when `None`.
+    pub crf: Option<u8>,
     /// The encoder's preset, for encoders that have presets; a quick one for x264 and x265 when
     /// `None`.
     pub preset: Option<String>,
@@ -64,7 +64,7 @@ impl Default for EncodeSettings {
         Self {
             codec: None,
             hwaccel: Hwaccel::None,
-            crf: 18,
+            crf: None,
             preset: None,
         }
     }
@@ -125,6 +125,12 @@ impl Encoder {
         let mut muxer = av::format::output_as(&url, container.muxer()).with_context(failed)?;
         let mut video = VideoEncoder::open(container, &muxer, info, settings)?;
         let mut remarks = Vec::new();
+        if settings.crf.is_some() && !video.has_quality() {
+            let name = video.name();
+            remarks.push(format!(
+                "encoder `{name}` knows no constant quality: --crf means nothing"
+            ));
+        }
         let mut beside = match beside {
             Beside::Source(source, part) => Others::Copied(Box::new(Copier::open(
                 (source, part),

@@ -205,8 +205,8 @@ pub fn is_picture(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     path.is_file() // others may have to be waited for
         && ending != "safetensors" // whose first bytes may be any
-        && (ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
+        && (File::open(path)
+            .and_then(|file| ImageReader::new(BufReader::new(file)).with_guessed_format())
             .is_ok_and(|reader| is_known(&reader))
             || is_other(path)
             || matches!(heic_file(path), Ok(Some(_))))

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::folders::quoted;
+
 /// Parts of mp4 and mov files at their outermost level, as four letters each.
 const PARTS: [&[u8; 4]; 8] = [
     b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid",
@@ -30,14 +32,6 @@ pub fn ensure_whole(path: &Path) -> Result<()> {
         quoted(&name.to_string())
     );
     Ok(())
-}
-
-/// `name` as a shell takes it for one word.
-fn quoted(name: &str) -> String {
-    match cfg!(windows) {
-        true => format!("\"{name}\""), // no name there holds a quotation mark
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
 }
 
 /// The length that a file of `length` bytes should have; `None` where it does not tell.
@@ -159,18 +153,6 @@ mod tests {
             None
         );
         assert_eq!(promised(&begin(&[0])), None);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_shell_takes_a_quoted_name_for_one_word() {
-        for name in ["film.mp4", "my film.mp4", "it's $HOME \"`*.mp4", "''"] {
-            let script = format!("printf %s {}", quoted(name));
-            let output = std::process::Command::new("sh")
-                .args(["-c", &script])
-                .output();
-            assert_eq!(output.expect("a shell").stdout, name.as_bytes(), "{script}");
-        }
     }
 
     #[test]

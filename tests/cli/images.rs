@@ -23,7 +23,7 @@ fn of_several_pictures_those_that_are_no_files_are_told() {
     let args = ["image", "one.png", "other.png", "-o", "new"];
     super::assert_refused(folder.path(), &args, &["no picture `one.png`"]);
     let args = ["image", "picture.png", "-o", "a.jpg", "--size", "65536"];
-    super::assert_refused(folder.path(), &args, &["65536"]);
+    super::assert_misused(folder.path(), &args, &["65536"]);
 }
 
 /// Everything that is said goes to a reader that has gone.
@@ -154,7 +154,7 @@ fn strokes_grow_and_the_size_stays() {
     let film = Decoder::open(&path("a.mp4"), None).unwrap();
     assert_eq!(film.info().width.min(film.info().height), 128);
     let image = ["image", lake, "-o", "no.png", "--strokes", "0.5"];
-    super::assert_refused(folder.path(), &image, &["expected a number from 1 to 16"]);
+    super::assert_misused(folder.path(), &image, &["expected a number from 1 to 16"]);
 }
 
 #[cfg(feature = "video")]
@@ -245,4 +245,9 @@ fn a_mask_says_where_pictures_and_films_are_painted() {
         "--overwrite",
     ];
     refused(&onto, "`mask.png` is the input itself");
+    let onto = "image in.png -o mask.png --model mask.png --overwrite";
+    refused(
+        &onto.split(' ').collect::<Vec<_>>(),
+        "`mask.png` is the input itself",
+    );
 }

@@ -26,14 +26,21 @@ fn repaint(folder: &Path, args: &[&str]) -> Output {
 /// folder as it was.
 #[track_caller]
 fn assert_refused(folder: &Path, args: &[&str], words: &[&str]) {
+    assert_ends(folder, args, 1, words);
+}
+
+/// As [`assert_refused`], for what the command line itself has wrong.
+#[track_caller]
+fn assert_misused(folder: &Path, args: &[&str], words: &[&str]) {
+    assert_ends(folder, args, 2, words);
+}
+
+#[track_caller]
+fn assert_ends(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     let before = listing(folder);
     let output = repaint(folder, args);
     let said = String::from_utf8_lossy(&output.stderr);
-    let code = output.status.code();
-    assert!(
-        matches!(code, Some(1 | 2)),
-        "{args:?}: exit {code:?}: {said}"
-    );
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{args:?}: {said}");
     assert!(said.starts_with("error: "), "{args:?}: {said}");
     assert!(!said.contains("panicked"), "{args:?}: {said}");
@@ -213,12 +220,12 @@ fn a_model_cut_short_or_with_nan_is_refused() {
 fn a_strength_above_one_is_refused() {
     let folder = playground();
     let args = ["video", "clip.mp4", "out.mp4", "--strength", "2"];
-    assert_refused(folder.path(), &args, &["--strength", "2", "0 to 1"]);
+    assert_misused(folder.path(), &args, &["--strength", "2", "0 to 1"]);
     let args = ["image", "picture.png", "-o", "out.png", "--strength", "NaN"];
-    assert_refused(folder.path(), &args, &["--strength", "NaN"]);
+    assert_misused(folder.path(), &args, &["--strength", "NaN"]);
     let args = ["video", "clip.mp4", "out.mp4", "--strength", "-1"];
-    assert_refused(folder.path(), &args, &["--strength", "-1", "0 to 1"]);
-    assert_refused(folder.path(), &["video", "clip.mp4"], &["OUTPUT", "--help"]);
+    assert_misused(folder.path(), &args, &["--strength", "-1", "0 to 1"]);
+    assert_misused(folder.path(), &["video", "clip.mp4"], &["OUTPUT", "--help"]);
 }
 
 #[test]

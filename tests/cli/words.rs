@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{assert_refused, playground, repaint};
+use super::{assert_misused, assert_refused, playground, repaint};
 
 #[cfg(feature = "webcam")]
 #[test]
@@ -74,10 +74,10 @@ fn numbers_that_are_none_are_told_in_plain_words() {
         ),
     ] {
         let args = [command, &[option, value]].concat();
-        assert_refused(folder.path(), &args, &[option, value, words]);
+        assert_misused(folder.path(), &args, &[option, value, words]);
     }
     let webcam = ["webcam", "--frames", "0"];
-    assert_refused(folder.path(), &webcam, &["expected a whole number above 0"]);
+    assert_misused(folder.path(), &webcam, &["expected a whole number above 0"]);
 }
 
 #[test]
@@ -114,10 +114,40 @@ fn a_picture_is_no_film() {
     std::fs::copy(lake, folder.path().join("lake.jpg")).expect("copied");
     let words = "`lake.jpg` is a picture: paint it with `repaint image`";
     assert_refused(folder.path(), &["video", "lake.jpg", "a.mp4"], &[words]);
+    std::fs::copy(
+        folder.path().join("text.mp4"),
+        folder.path().join("text.jpg"),
+    )
+    .expect("copied");
+    let words = "could not decode a single frame of `text.jpg`";
+    assert_refused(folder.path(), &["video", "text.jpg", "a.mp4"], &[words]);
     // PNG files may hold animations.
     let output = repaint(folder.path(), &["video", "picture.png", "a.mkv"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("a.mkv: 1 frame in"), "{output:?}");
+}
+
+#[test]
+fn options_that_would_mean_nothing_are_refused() {
+    let folder = playground();
+    let layers = |option, more: &[&'static str]| {
+        let args = ["optimize", "picture.png", "-o", "a.png", option, "conv1_1"];
+        [&args[..], more].concat()
+    };
+    for args in [
+        layers("--reconstruct", &["--style-weight", "3"]),
+        layers("--reconstruct", &["--style-scale", "2"]),
+        layers("--reconstruct-style", &["--content-weight", "3"]),
+    ] {
+        assert_misused(folder.path(), &args, &["cannot be used with"]);
+    }
+    for start in ["content", "style"] {
+        let args = layers("--reconstruct", &["--start", start]);
+        assert_refused(folder.path(), &args, &["from noise: leave out --start"]);
+        let args = "optimize picture.png picture.png -o a.png --noise 0.5 --start";
+        let args: Vec<_> = args.split(' ').chain([start]).collect();
+        assert_refused(folder.path(), &args, &["--noise is for --start noise"]);
+    }
 }
 
 #[test]

@@ -35,6 +35,9 @@ const QUICK_PRESET: &str = "superfast";
 /// half as much again of the encoder's time: strokes are full of coefficients.
 const QUICK_CODER: (&str, &str) = ("coder", "vlc");
 
+/// Constant quality where the user names none: visually lossless for H.264.
+pub(super) const CRF: u8 = 18;
+
 /// H.264 by NVIDIA's encoder.
 const NVENC: &str = "h264_nvenc";
 

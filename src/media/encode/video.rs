@@ -41,6 +41,8 @@ pub(super) struct VideoEncoder {
     base: av::Rational,
     stream_base: av::Rational,
     stream: usize,
+    /// Whether it encodes at a constant quality.
+    has_quality: bool,
 }
 
 impl VideoEncoder {
@@ -93,7 +95,8 @@ impl VideoEncoder {
         let base = choice::time_base(&codec, info);
         let mut context = av::codec::Context::new_with_codec(codec);
         let preset = choice::preset(&mut context, &codec, settings)?;
-        let quality = choice::quality(&mut context, &codec, settings.crf);
+        let crf = settings.crf.unwrap_or(choice::CRF);
+        let quality = choice::quality(&mut context, &codec, crf);
         let options = choice::options(&codec, settings, quality.as_ref(), preset);
         let mut flags = av::codec::Flags::empty();
         if muxer
@@ -121,7 +124,7 @@ impl VideoEncoder {
         video.set_bit_rate(if quality.is_some() { 0 } else { bits as usize });
         if by_scale {
             // Quantiser scale 1 to 11 for CRF 0 to 63.
-            let scale = 1 + usize::from(settings.crf) / 6;
+            let scale = 1 + usize::from(crf) / 6;
             video.set_quality(scale * av::ffi::FF_QP2LAMBDA as usize);
         }
         // SAFETY: the context is live and owned by `video`; these are plain fields, set before it
@@ -140,9 +143,8 @@ impl VideoEncoder {
                 false => "try other settings or another --codec",
             };
             format!(
-                "encoder `{}` refuses {width}x{height} at crf {}, preset {preset}: {remedy}",
-                codec.name(),
-                settings.crf
+                "encoder `{}` refuses {width}x{height} at crf {crf}, preset {preset}: {remedy}",
+                codec.name()
             )
         })?;
         let source = Layout::rgb(width, height);
@@ -162,12 +164,18 @@ impl VideoEncoder {
             base,
             stream_base: base,
             stream: 0,
+            has_quality: quality.is_some() || by_scale,
         })
     }
 
     /// FFmpeg's name of the encoder.
     pub fn name(&self) -> &str {
         self.codec.name()
+    }
+
+    /// Whether it encodes at the constant quality that is asked for.
+    pub fn has_quality(&self) -> bool {
+        self.has_quality
     }
 
     /// Adds the stream to the muxer and returns its index.
