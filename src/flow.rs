@@ -9,8 +9,10 @@ mod pyramid;
 mod search;
 
 pub use carry::{Carrier, MOST_BLUR, ROWS, RUN};
-use pyramid::{PATCH, Pyramid};
+use pyramid::{Light, PATCH, Pyramid};
 use search::Field;
+
+use rayon::prelude::*;
 
 use crate::frame::Frame;
 
@@ -26,6 +28,20 @@ pub const LIMIT: f32 = 8.0;
 /// without motion. Among frames of nine clips all of 612 pairs from different clips are such cuts;
 /// of 1129 pairs that follow each other five are, where the clips really have cuts.
 const CUT: f32 = 11.0;
+
+/// Deviation of the brightness of pictures, from which on errors count as they are. In darker and in foggy pictures
+/// they count for more: else one dark scene shines through the next, and all of it through a fade to black.
+const CONTRAST: f32 = 30.0;
+
+/// Least deviation that counts: in a picture without any, noise is all there is.
+const LEAST_CONTRAST: f32 = 1.0;
+
+/// Part that may be left of what changed from frame to frame where all of it counts as another light.
+const BY_LIGHT: f32 = 0.7;
+
+/// Part of a difference of colours that counts as one of brightness: what covers another thing of the same
+/// brightness has no place before.
+const COLORS: f32 = 0.25;
 
 /// The squares of pixels, the cells, whose motion is known in frames of one size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +77,8 @@ pub struct Motion {
     pub across: Vec<f32>,
     /// How many cells further down.
     pub down: Vec<f32>,
-    /// How far its brightness (0..255) is from that of its place before, smoothed.
+    /// How far its brightness (0..255) and colours are from those of its place before, smoothed; more where pictures
+    /// have little contrast.
     pub error: Vec<f32>,
 }
 
@@ -76,6 +93,8 @@ pub struct Tracker {
     fields: Vec<Field>,
     /// The row of errors above the one being smoothed.
     line: Vec<f32>,
+    /// Of the frame taken last.
+    light: Light,
 }
 
 impl Tracker {
@@ -92,9 +111,11 @@ impl Tracker {
         motion.cells = Cells::of(size.0, size.1);
         std::mem::swap(&mut self.present, &mut self.before);
         self.present.build(frame, motion.cells.side);
+        let before = std::mem::replace(&mut self.light, self.present.levels[0].light());
         if !seen {
             return false;
         }
+        self.follow_light(before);
         let levels = self.present.levels.len();
         self.fields.resize_with(levels, Field::default);
         for level in (0..levels).rev() {
@@ -105,10 +126,14 @@ impl Tracker {
                 coarse.first(),
             );
         }
-        if self.is_cut() {
+        let contrast = self.light.contrast.max(before.contrast);
+        let scale = (CONTRAST / contrast.max(LEAST_CONTRAST)).max(1.0);
+        if self.is_cut(scale) {
             return false;
         }
+        self.add_colors();
         let field = &mut self.fields[0];
+        field.error.iter_mut().for_each(|error| *error *= scale);
         smooth(&mut field.error, field.width, &mut self.line);
         // The vectors change places, so that none is copied and none is new.
         std::mem::swap(&mut motion.across, &mut field.across);
@@ -117,28 +142,72 @@ impl Tracker {
         true
     }
 
+    /// How far the brightness of the frame taken last deviates from its mean, of 255.
+    pub fn contrast(&self) -> f32 {
+        self.light.contrast
+    }
+
+    /// Shows the frame before in the light of the present one where that explains what changed: the film fades, or
+    /// the camera gets used to the light. Paintings do not change with it.
+    fn follow_light(&mut self, before: Light) {
+        let light = self.light;
+        if before.contrast < LEAST_CONTRAST || light.contrast < LEAST_CONTRAST {
+            return;
+        }
+        let planes = (&self.present.levels[0], &self.before.levels[0]);
+        let rows = (0..planes.0.height).map(|y| (planes.0.row(y), planes.1.row(y)));
+        let (mut change, mut rest) = (0.0, 0.0);
+        for (here, there) in rows {
+            change += difference(here, there, |there| there);
+            rest += difference(here, there, |there| light.of(before, there));
+        }
+        if rest < BY_LIGHT * change {
+            self.before.relight(before, light);
+        }
+    }
+
+    /// Adds the differences of colours to the errors.
+    fn add_colors(&mut self) {
+        let (present, before) = (&self.present.colors, &self.before.colors);
+        let field = &mut self.fields[0];
+        let width = field.width;
+        let rows = field.error.par_chunks_exact_mut(width);
+        let rows = rows.zip(field.across.par_chunks_exact(width));
+        let rows = rows.zip(field.down.par_chunks_exact(width)).enumerate();
+        rows.take(present.height())
+            .for_each(|(y, ((error, across), down))| {
+                let ways = across.iter().zip(down).zip(present.row(y));
+                for (x, (error, ((across, down), here))) in error.iter_mut().zip(ways).enumerate() {
+                    let there = before.at(x as f32 + across, y as f32 + down);
+                    *error += COLORS * ((here[0] - there[0]).abs() + (here[1] - there[1]).abs());
+                }
+            });
+    }
+
     /// Forgets the frames before.
     pub fn reset(&mut self) {
         self.size = (0, 0);
     }
 
     /// Whether the frames show different scenes: what was found explains little of what changed.
-    fn is_cut(&self) -> bool {
+    fn is_cut(&self, scale: f32) -> bool {
         let (present, before) = (&self.present.levels[0], &self.before.levels[0]);
         let field = &self.fields[0];
         let rows = (0..field.height).map(|y| (present.row(y), before.row(y)));
-        let change: f32 = rows.map(|(a, b)| difference(a, b)).sum();
+        let change: f32 = rows.map(|(a, b)| difference(a, b, |b| b)).sum();
         let error: f32 = field.error.iter().sum();
-        error > CUT * field.error.len() as f32 && error > 0.4 * change
+        scale * error > CUT * field.error.len() as f32 && error > 0.4 * change
     }
 }
 
-/// The sum of absolute differences, in eight lanes: one after the other takes four times as long.
-fn difference(a: &[f32], b: &[f32]) -> f32 {
+/// The sum of absolute differences of `a` to what `b` is `seen` as, in eight lanes: one after the other takes four
+/// times as long.
+#[inline(always)]
+fn difference(a: &[f32], b: &[f32], seen: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; 8];
     for (a, b) in a.chunks(8).zip(b.chunks(8)) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += (a - b).abs();
+            *lane += (a - seen(*b)).abs();
         }
     }
     lanes.iter().sum()

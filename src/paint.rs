@@ -134,8 +134,9 @@ impl Painter {
         if self.keep_colors {
             keep_colors(&input.pixels, &mut output.pixels);
         }
-        if self.strength < 1.0 {
-            blend(&input.pixels, &mut output.pixels, self.strength);
+        let strength = self.strength * seen.shown();
+        if strength < 1.0 {
+            blend(&input.pixels, &mut output.pixels, strength);
         }
         if let Some(mask) = &mut self.mask {
             mask.apply(input, output)?;

@@ -9,12 +9,14 @@
 //! A [`Watcher`] finds out what can be known before a frame is painted, in a thread of its own for files;
 //! a [`Steadier`] does the rest. The CUDA engine does it itself, beside its layers.
 
+mod fade;
 #[cfg(test)]
 mod tests;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
+use self::fade::Fade;
 use crate::detail::{self, Part};
 use crate::flow::{Carrier, Motion, Tracker};
 use crate::frame::{Carried, Frame, mix};
@@ -98,6 +100,7 @@ pub struct Seen {
     held: Frame,
     motion: Motion,
     keeps: Keeps,
+    shown: f32,
 }
 
 impl Seen {
@@ -110,6 +113,14 @@ impl Seen {
     /// the [small](Seen::small) one, is painted for itself, as it is.
     pub fn held(&self) -> Option<&Frame> {
         self.steadied.then_some(&self.held)
+    }
+
+    /// How much of the painting is to be shown, from 0 to 1: less where the film fades to black or white.
+    pub fn shown(&self) -> f32 {
+        match self.steadied {
+            true => self.shown,
+            false => 1.0,
+        }
     }
 
     /// How the frame follows from the one before, and what stays of its painting. `None` for the first
@@ -127,6 +138,7 @@ pub struct Watcher {
     scaler: Scaler,
     hold: NoiseHold,
     tracker: Tracker,
+    fade: Fade,
 }
 
 impl Watcher {
@@ -183,6 +195,7 @@ impl Watcher {
             noise = quieten(hold);
         }
         seen.follows = follows;
+        seen.shown = self.fade.shown(self.tracker.contrast(), follows);
         seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A frame's brightness at halving sizes, each plane with a border of repeated pixels.
+//! A frame's brightness at halving sizes, each plane with a border of repeated pixels, and its colours.
 //!
 //! The border lets a patch leave the picture without a test at every pixel.
 
@@ -96,20 +96,47 @@ impl Plane {
         }
     }
 
-    /// The brightness of `frame`, averaged over squares of side `factor`; what is left over at the
-    /// right and at the bottom is not seen. Shared among the threads of the current pool.
-    fn shrink(&mut self, frame: &Frame, factor: usize) {
+    /// The brightness of `frame`, averaged over squares of side `factor`, and the `colors` of these; what is
+    /// left over at the right and at the bottom is not seen. Shared among the threads of the current pool.
+    fn shrink(&mut self, frame: &Frame, factor: usize, colors: &mut Colors) {
         let (width, height) = (frame.width / factor, frame.height / factor);
         self.resize(width.max(PATCH), height.max(PATCH));
+        (colors.width, colors.height) = (width, height);
+        colors.values.resize(width * height, [0.0; 2]);
         let (line, stride) = (frame.width * 3, self.stride());
         let rows = self.values[BORDER * stride..].par_chunks_mut(stride);
+        let rows = rows.zip(colors.values.par_chunks_exact_mut(width));
         let squares = frame.pixels.par_chunks_exact(line * factor);
         rows.zip(squares)
             .with_min_len(ROWS_TOGETHER)
-            .for_each(|(row, pixels)| {
-                shrink_row(pixels, line, factor, &mut row[BORDER..][..width])
+            .for_each(|((row, colors), pixels)| {
+                shrink_row(pixels, line, factor, &mut row[BORDER..][..width], colors);
             });
         self.repeat_rim(width, height);
+    }
+
+    /// The mean brightness, and how far pixels deviate from it.
+    pub fn light(&self) -> Light {
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for y in 0..self.height {
+            // In lanes, since one after the other takes longer, and by row, since what is left of sums of `f32` over a
+            // bright picture would be its contrast.
+            let mut lanes = [[0.0f32; 8]; 2];
+            for values in self.row(y).chunks(8) {
+                for (i, value) in values.iter().enumerate() {
+                    lanes[0][i] += value;
+                    lanes[1][i] += value * value;
+                }
+            }
+            let [row, row_squares] = lanes.map(|lanes| f64::from(lanes.iter().sum::<f32>()));
+            (sum, squares) = (sum + row, squares + row_squares);
+        }
+        let count = (self.width * self.height) as f64;
+        let mean = sum / count;
+        Light {
+            mean: mean as f32,
+            contrast: (squares / count - mean * mean).max(0.0).sqrt() as f32,
+        }
     }
 
     /// The half of `fine`.
@@ -127,12 +154,57 @@ impl Plane {
     }
 }
 
-/// The means of the squares of side `factor` in as many rows of `line` bytes.
-fn shrink_row(pixels: &[u8], line: usize, factor: usize, means: &mut [f32]) {
+/// What pixels differ in besides their brightness: red less blue, and green less the mean of both.
+#[derive(Default)]
+pub struct Colors {
+    width: usize,
+    height: usize,
+    values: Vec<[f32; 2]>,
+}
+
+impl Colors {
+    /// Those of row `y`.
+    pub fn row(&self, y: usize) -> &[[f32; 2]] {
+        &self.values[y * self.width..][..self.width]
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Those at a place, interpolated bilinearly; a place outside counts as the nearest at the rim.
+    #[inline(always)]
+    pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
+        let inside = |at: f32, length: usize| {
+            let at = at.clamp(0.0, (length - 1) as f32);
+            let first = at as usize;
+            (first, (first + 1).min(length - 1), at - first as f32)
+        };
+        let (left, right, part) = inside(x, self.width);
+        let (above, below, low) = inside(y, self.height);
+        let [above, below] = [above, below].map(|row| self.row(row));
+        std::array::from_fn(|i| {
+            let upper = above[left][i] + (above[right][i] - above[left][i]) * part;
+            let lower = below[left][i] + (below[right][i] - below[left][i]) * part;
+            upper + (lower - upper) * low
+        })
+    }
+}
+
+/// The means of the squares of side `factor` in as many rows of `line` bytes, and their colours.
+fn shrink_row(
+    pixels: &[u8],
+    line: usize,
+    factor: usize,
+    means: &mut [f32],
+    colors: &mut [[f32; 2]],
+) {
     let scale = 1.0 / (4 * factor * factor) as f32;
     let mut sums = [0u16; SUMS];
     let together = SUMS / (3 * factor);
-    for (part, means) in means.chunks_mut(together).enumerate() {
+    let parts = means.chunks_mut(together).zip(colors.chunks_mut(together));
+    for (part, (means, colors)) in parts.enumerate() {
         let sums = &mut sums[..means.len() * 3 * factor];
         sums.fill(0);
         for row in pixels.chunks_exact(line) {
@@ -140,12 +212,17 @@ fn shrink_row(pixels: &[u8], line: usize, factor: usize, means: &mut [f32]) {
                 *sum = sum.wrapping_add(u16::from(value));
             }
         }
-        for (mean, square) in means.iter_mut().zip(sums.chunks_exact(3 * factor)) {
-            let mut sum = 0;
+        let squares = sums.chunks_exact(3 * factor);
+        for ((mean, colors), square) in means.iter_mut().zip(colors).zip(squares) {
+            let (mut red, mut green, mut blue) = (0, 0, 0);
             for rgb in square.chunks_exact(3) {
-                sum += u32::from(rgb[0]) + 2 * u32::from(rgb[1]) + u32::from(rgb[2]);
+                red += i32::from(rgb[0]);
+                green += i32::from(rgb[1]);
+                blue += i32::from(rgb[2]);
             }
-            *mean = sum as f32 * scale;
+            *mean = (red + 2 * green + blue) as f32 * scale;
+            *colors =
+                [4 * (red - blue), 4 * green - 2 * (red + blue)].map(|sum| sum as f32 * scale);
         }
     }
 }
@@ -170,10 +247,27 @@ fn split(at: f32, length: usize) -> (usize, f32) {
     (whole as usize, at - whole as f32)
 }
 
+/// Brightness of a picture as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Light {
+    pub mean: f32,
+    pub contrast: f32,
+}
+
+impl Light {
+    /// What `value` would be in this light, seen in that of `other`.
+    #[inline(always)]
+    pub fn of(self, other: Self, value: f32) -> f32 {
+        self.mean + (value - other.mean) * (self.contrast / other.contrast)
+    }
+}
+
 /// Planes from the finest to the coarsest.
 #[derive(Default)]
 pub struct Pyramid {
     pub levels: Vec<Plane>,
+    /// Of the finest level.
+    pub colors: Colors,
 }
 
 impl Pyramid {
@@ -183,10 +277,22 @@ impl Pyramid {
         let halvings = (width.min(height) / SMALLEST).checked_ilog2().unwrap_or(0);
         self.levels
             .resize_with(halvings as usize + 1, Plane::default);
-        self.levels[0].shrink(frame, factor);
+        self.levels[0].shrink(frame, factor, &mut self.colors);
         for level in 1..self.levels.len() {
             let (fine, coarse) = self.levels.split_at_mut(level);
             coarse[0].halve(&fine[level - 1]);
+        }
+    }
+
+    /// Changes everything from what it is in the light `before` to what it is in the light `present`.
+    pub fn relight(&mut self, before: Light, present: Light) {
+        for level in &mut self.levels {
+            for value in &mut level.values {
+                *value = present.of(before, *value);
+            }
+        }
+        for value in self.colors.values.as_flattened_mut() {
+            *value *= present.contrast / before.contrast;
         }
     }
 }

@@ -13,9 +13,24 @@ const STEPS: usize = 5;
 /// A patch that moves less than this (pixels, squared) has arrived.
 const ARRIVED: f32 = 0.1 * 0.1;
 
+/// Pixels of a patch.
+const AREA: f32 = (PATCH * PATCH) as f32;
+
 /// Added to the diagonal of the Hessian: the squared gradients that noise alone makes in a patch.
 /// Flat patches stay where the coarser plane put them.
-const DAMPING: f32 = (PATCH * PATCH) as f32 * 0.5;
+const DAMPING: f32 = AREA * 0.5;
+
+/// A patch stays where it was, unless the motion of the coarser plane explains it so much better.
+const RELUCTANCE: f32 = 1.25;
+
+/// Part of the patches with detail that must have stayed, where the others are to stay if they may.
+const STILL: f32 = 0.2;
+
+/// Squared gradients of a patch that count as detail.
+const DETAIL: f32 = 8.0 * DAMPING;
+
+/// Squared differences over a patch that are none: codecs leave as much where nothing happens.
+const NONE: f32 = AREA * 0.05;
 
 /// For each pixel where it was before: its displacement in pixels, across and down.
 #[derive(Default)]
@@ -29,13 +44,17 @@ pub struct Field {
     weights: Vec<f32>,
     /// The motion of each patch.
     motions: Vec<[f32; 2]>,
+    /// Whether each patch has detail.
+    detailed: Vec<bool>,
 }
 
 impl Field {
     /// Finds where the pixels of `present` are in `before`, beginning at twice the motion of
     /// `coarser` (Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", algorithm 1).
-    /// The rows of patches are shared among the threads of the current pool.
+    /// Patches that have not changed stay, which the paper's would not beside what moves; where the camera stands
+    /// still, so do those that may as well. The rows of patches are shared among the threads of the current pool.
     pub fn search(&mut self, present: &Plane, before: &Plane, coarser: Option<&Field>) {
+        let is_still = coarser.is_some_and(Self::is_still);
         (self.width, self.height) = (present.width, present.height);
         let area = self.width * self.height;
         for values in [
@@ -48,14 +67,22 @@ impl Field {
             values.resize(area, 0.0);
         }
         let columns = patches(self.width);
-        self.motions
-            .resize(columns * patches(self.height), [0.0; 2]);
-        let rows = self.motions.par_chunks_mut(columns).enumerate();
-        rows.for_each(|(row, motions)| {
+        let count = columns * patches(self.height);
+        self.motions.resize(count, [0.0; 2]);
+        self.detailed.resize(count, false);
+        let rows = self.motions.par_chunks_mut(columns);
+        let rows = rows.zip(self.detailed.par_chunks_mut(columns)).enumerate();
+        rows.for_each(|(row, (motions, detailed))| {
             let y = origin(row, self.height);
-            for (motion, x) in motions.iter_mut().zip(origins(self.width)) {
+            let patches = motions.iter_mut().zip(detailed);
+            for ((motion, detailed), x) in patches.zip(origins(self.width)) {
                 let start = coarser.map_or([0.0; 2], |coarser| coarser.doubled(x, y));
-                *motion = descend(present, before, x, y, start);
+                let patch = Patch::new(present, x, y);
+                *detailed = patch.aa + patch.dd > DETAIL;
+                *motion = match patch.stays(before, start, is_still) {
+                    true => patch.descend(before, [0.0; 2]),
+                    false => patch.descend(before, start),
+                };
             }
         });
         let motions = std::mem::take(&mut self.motions);
@@ -77,6 +104,17 @@ impl Field {
             *down *= part;
             *error *= part;
         }
+    }
+
+    /// Whether enough of what has detail stayed where it was: the camera stands still.
+    fn is_still(&self) -> bool {
+        let detailed = self.motions.iter().zip(&self.detailed);
+        let (mut all, mut still) = (0, 0);
+        for (&motion, _) in detailed.filter(|(_, detailed)| **detailed) {
+            all += 1;
+            still += u32::from(square(motion) < ARRIVED);
+        }
+        still as f32 > STILL * all as f32
     }
 
     /// The motion that the middle of the patch at (x, y) of the next finer plane begins with.
@@ -107,7 +145,7 @@ impl Field {
                 *sum += *value;
             }
         }
-        let mean = total(sums) / (PATCH * PATCH) as f32;
+        let mean = total(sums) / AREA;
         for (dy, row) in patch.iter().enumerate() {
             let start = (y + dy) * self.width + x;
             let range = start..start + PATCH;
@@ -141,75 +179,131 @@ fn origin(patch: usize, length: usize) -> usize {
     (patch * STRIDE).min(length - PATCH)
 }
 
-/// Moves the patch of `present` at (x, y) from `start` to where `before` looks most alike: inverse
-/// compositional Gauss-Newton (section 2.1 of the paper). Gradients without their mean make the
-/// search blind to a change of brightness, as if both patches had their means taken off.
-#[inline]
-fn descend(present: &Plane, before: &Plane, x: usize, y: usize, start: [f32; 2]) -> [f32; 2] {
-    let mut across = [[0.0; PATCH]; PATCH];
-    let mut down = [[0.0; PATCH]; PATCH];
-    let mut template = [[0.0; PATCH]; PATCH];
-    let (mut sum_across, mut sum_down) = ([0.0; PATCH], [0.0; PATCH]);
-    for dy in 0..PATCH {
-        let above: &[f32; PATCH + 2] = present.around(x, y + dy);
-        let here: &[f32; PATCH + 2] = present.around(x, y + dy + 1);
-        let below: &[f32; PATCH + 2] = present.around(x, y + dy + 2);
-        for dx in 0..PATCH {
-            template[dy][dx] = here[dx + 1];
-            across[dy][dx] = 0.5 * (here[dx + 2] - here[dx]);
-            down[dy][dx] = 0.5 * (below[dx + 1] - above[dx + 1]);
-            sum_across[dx] += across[dy][dx];
-            sum_down[dx] += down[dy][dx];
-        }
-    }
-    let area = (PATCH * PATCH) as f32;
-    let (mean_across, mean_down) = (total(sum_across) / area, total(sum_down) / area);
-    let (mut aa, mut ad, mut dd) = ([0.0; PATCH], [0.0; PATCH], [0.0; PATCH]);
-    for (across, down) in across.iter_mut().zip(&mut down) {
-        for i in 0..PATCH {
-            across[i] -= mean_across;
-            down[i] -= mean_down;
-            aa[i] += across[i] * across[i];
-            ad[i] += across[i] * down[i];
-            dd[i] += down[i] * down[i];
-        }
-    }
-    let (aa, ad, dd) = (total(aa) + DAMPING, total(ad), total(dd) + DAMPING);
-    let inverse = 1.0 / (aa * dd - ad * ad);
+/// A patch of the present picture.
+struct Patch {
+    x: f32,
+    y: f32,
+    template: [[f32; PATCH]; PATCH],
+    /// Gradients without their mean.
+    across: [[f32; PATCH]; PATCH],
+    down: [[f32; PATCH]; PATCH],
+    /// The Hessian.
+    aa: f32,
+    ad: f32,
+    dd: f32,
+}
 
-    let mut motion = start;
-    let (mut best, mut least) = (start, f32::INFINITY);
-    for _ in 0..STEPS {
-        let patch = before.patch(x as f32 + motion[0], y as f32 + motion[1]);
-        let (mut a, mut d) = ([0.0; PATCH], [0.0; PATCH]);
-        let (mut sums, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
+impl Patch {
+    /// The patch of `present` at (x, y). Gradients without their mean make the search blind to a change of brightness,
+    /// as if both patches had their means taken off.
+    #[inline(always)]
+    fn new(present: &Plane, x: usize, y: usize) -> Self {
+        let mut across = [[0.0; PATCH]; PATCH];
+        let mut down = [[0.0; PATCH]; PATCH];
+        let mut template = [[0.0; PATCH]; PATCH];
+        let (mut sum_across, mut sum_down) = ([0.0; PATCH], [0.0; PATCH]);
         for dy in 0..PATCH {
+            let above: &[f32; PATCH + 2] = present.around(x, y + dy);
+            let here: &[f32; PATCH + 2] = present.around(x, y + dy + 1);
+            let below: &[f32; PATCH + 2] = present.around(x, y + dy + 2);
+            for dx in 0..PATCH {
+                template[dy][dx] = here[dx + 1];
+                across[dy][dx] = 0.5 * (here[dx + 2] - here[dx]);
+                down[dy][dx] = 0.5 * (below[dx + 1] - above[dx + 1]);
+                sum_across[dx] += across[dy][dx];
+                sum_down[dx] += down[dy][dx];
+            }
+        }
+        let (mean_across, mean_down) = (total(sum_across) / AREA, total(sum_down) / AREA);
+        let (mut aa, mut ad, mut dd) = ([0.0; PATCH], [0.0; PATCH], [0.0; PATCH]);
+        for (across, down) in across.iter_mut().zip(&mut down) {
             for i in 0..PATCH {
-                let difference = patch[dy][i] - template[dy][i];
-                a[i] += across[dy][i] * difference;
-                d[i] += down[dy][i] * difference;
+                across[i] -= mean_across;
+                down[i] -= mean_down;
+                aa[i] += across[i] * across[i];
+                ad[i] += across[i] * down[i];
+                dd[i] += down[i] * down[i];
+            }
+        }
+        Self {
+            x: x as f32,
+            y: y as f32,
+            template,
+            across,
+            down,
+            aa: total(aa),
+            ad: total(ad),
+            dd: total(dd),
+        }
+    }
+
+    /// Whether it is where it was, rather than having moved by `start`: it did not change, or, where the camera
+    /// `is_still`, `start` explains it hardly better.
+    #[inline(always)]
+    fn stays(&self, before: &Plane, start: [f32; 2], is_still: bool) -> bool {
+        if square(start) < ARRIVED {
+            return false; // and begins where it should
+        }
+        let (squares, stay) = self.errors(before, [0.0; 2]);
+        squares < NONE || is_still && stay < RELUCTANCE * self.errors(before, start).1 + DAMPING
+    }
+
+    /// The squared differences to what lies `motion` away in `before`, and those without their mean.
+    #[inline(always)]
+    fn errors(&self, before: &Plane, motion: [f32; 2]) -> (f32, f32) {
+        let patch = before.patch(self.x + motion[0], self.y + motion[1]);
+        let (mut sums, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
+        for (row, template) in patch.iter().zip(&self.template) {
+            for i in 0..PATCH {
+                let difference = row[i] - template[i];
                 sums[i] += difference;
                 squares[i] += difference * difference;
             }
         }
-        let sum = total(sums);
-        let error = total(squares) - sum * sum / area;
-        if error >= least {
-            break;
-        }
-        (best, least) = (motion, error);
-        let (a, d) = (total(a), total(d));
-        let step = [(dd * a - ad * d) * inverse, (aa * d - ad * a) * inverse];
-        motion = [motion[0] - step[0], motion[1] - step[1]];
-        let way = [motion[0] - start[0], motion[1] - start[1]];
-        if square(way) > (PATCH * PATCH) as f32 {
-            return start;
-        }
-        if square(step) < ARRIVED {
-            return motion;
-        }
+        let (sum, squares) = (total(sums), total(squares));
+        (squares, squares - sum * sum / AREA)
     }
-    best
+
+    /// Moves from `start` to where `before` looks most alike: inverse compositional Gauss-Newton (section 2.1 of the
+    /// paper).
+    #[inline]
+    fn descend(&self, before: &Plane, start: [f32; 2]) -> [f32; 2] {
+        let (aa, ad, dd) = (self.aa + DAMPING, self.ad, self.dd + DAMPING);
+        let inverse = 1.0 / (aa * dd - ad * ad);
+        let mut motion = start;
+        let (mut best, mut least) = (start, f32::INFINITY);
+        for _ in 0..STEPS {
+            let patch = before.patch(self.x + motion[0], self.y + motion[1]);
+            let (mut a, mut d) = ([0.0; PATCH], [0.0; PATCH]);
+            let (mut sums, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
+            for dy in 0..PATCH {
+                for i in 0..PATCH {
+                    let difference = patch[dy][i] - self.template[dy][i];
+                    a[i] += self.across[dy][i] * difference;
+                    d[i] += self.down[dy][i] * difference;
+                    sums[i] += difference;
+                    squares[i] += difference * difference;
+                }
+            }
+            let sum = total(sums);
+            let error = total(squares) - sum * sum / AREA;
+            if error >= least {
+                break;
+            }
+            (best, least) = (motion, error);
+            let (a, d) = (total(a), total(d));
+            let step = [(dd * a - ad * d) * inverse, (aa * d - ad * a) * inverse];
+            motion = [motion[0] - step[0], motion[1] - step[1]];
+            let way = [motion[0] - start[0], motion[1] - start[1]];
+            if square(way) > AREA {
+                return start;
+            }
+            if square(step) < ARRIVED {
+                return motion;
+            }
+        }
+        best
+    }
 }
 
 fn square(vector: [f32; 2]) -> f32 {

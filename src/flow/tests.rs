@@ -203,6 +203,82 @@ fn cuts_are_seen_but_pans_noise_and_flicker_are_not() {
     assert!(track(&first, &brighter).is_some(), "flicker");
 }
 
+/// `frame` with so much of its brightness.
+fn dimmed(frame: &Frame, part: f32) -> Frame {
+    let mut dimmed = frame.clone();
+    for value in &mut dimmed.pixels {
+        *value = (f32::from(*value) * part) as u8;
+    }
+    dimmed
+}
+
+/// Part of a picture that counts as carried from the one before.
+fn valid(first: &Frame, second: &Frame) -> f32 {
+    track(first, second).map_or(0.0, |motion| {
+        let valid = carry(first, &motion).valid;
+        valid.iter().filter(|&&v| v == 255).count() as f32 / valid.len() as f32
+    })
+}
+
+#[test]
+fn cuts_between_dark_scenes_are_seen_and_fades_are_none() {
+    let first = draw(320, 240, still);
+    let other = draw(320, 240, |x, y| (y * 0.7 + 1000.0, 500.0 - x * 0.6));
+    for part in [0.1, 0.2, 0.5] {
+        let [dark, cut] = [&first, &other].map(|frame| dimmed(frame, part));
+        assert!(valid(&dark, &cut) < 0.1, "a cut at {part}");
+        assert_eq!(valid(&dark, &dark), 1.0, "a still at {part}");
+        let pan = dimmed(&draw(320, 240, |x, y| (x + 4.0, y + 2.0)), part);
+        assert!(valid(&dark, &pan) > 0.8, "a pan at {part}");
+        let fading = valid(&dark, &dimmed(&first, part * 0.8));
+        assert!(fading > 0.95, "a fade at {part}: {fading}");
+    }
+}
+
+#[test]
+fn what_stands_still_beside_what_moves_stays() {
+    let scene = |shift: f32| {
+        let mut frame = draw(480, 270, |x, y| (x + shift, y));
+        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
+            let x = i % 480;
+            if x < 120 {
+                pixel.fill(0); // a bar
+            } else if x < 240 {
+                pixel.fill(90 + (x / 30 % 2 * 40) as u8); // a wall with pipes
+            }
+        }
+        frame
+    };
+    let motion = track(&scene(0.0), &scene(9.0)).unwrap();
+    let (cells, side) = (motion.cells, motion.cells.side);
+    for (i, across) in motion.across.iter().enumerate() {
+        let x = i % cells.width * side;
+        if x < 200 {
+            assert!(across.abs() * (side as f32) < 0.5, "{across} cells at {x}");
+        } else if (300..400).contains(&x) {
+            assert!(
+                (across * side as f32 - 9.0).abs() < 1.5,
+                "{across} cells at {x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_colour_of_the_same_brightness_has_no_place_before() {
+    let grey = draw(320, 240, still);
+    let mut hand = grey.clone();
+    for (i, pixel) in hand.pixels.chunks_exact_mut(3).enumerate() {
+        if (100..180).contains(&(i % 320)) && (80..160).contains(&(i / 320)) {
+            pixel[0] = pixel[0].saturating_add(40);
+            pixel[2] = pixel[2].saturating_sub(40);
+        }
+    }
+    let carried = carry(&grey, &track(&grey, &hand).unwrap());
+    assert_eq!(carried.valid[120 * 320 + 140], 0);
+    assert_eq!(carried.valid[20 * 320 + 20], 255);
+}
+
 #[test]
 fn the_result_follows_from_the_last_two_frames_alone() {
     let frames = [0.0, 2.5, 7.0].map(|shift| draw(200, 150, |x, y| (x + shift, y)));
