@@ -129,7 +129,15 @@ fn every_size_works_and_a_still_picture_stays_what_it_is() {
         let carried = carry(&frame, &motion);
         assert_eq!((carried.width, carried.height), (width, height));
         assert!(carried.pixels == frame.pixels, "{width}x{height}");
-        assert!(carried.valid.iter().all(|&v| v == 255), "{width}x{height}");
+        let rim = match width.min(height) < SMALLEST_WITH_RIM {
+            true => 0,
+            false => RIM + 2 * cells.side,
+        };
+        for (i, valid) in carried.valid.iter().enumerate() {
+            let inner = i % width + rim < width && i / width + rim < height;
+            assert!(*valid == 255 || !inner, "{width}x{height} at {i}");
+        }
+        assert!(rim == 0 || carried.valid.iter().rev().take(4 * width).all(|&v| v == 0));
     }
     assert!(track(&Frame::new(0, 0), &Frame::new(0, 0)).is_none());
 }
@@ -227,11 +235,11 @@ fn cuts_between_dark_scenes_are_seen_and_fades_are_none() {
     for part in [0.1, 0.2, 0.5] {
         let [dark, cut] = [&first, &other].map(|frame| dimmed(frame, part));
         assert!(valid(&dark, &cut) < 0.1, "a cut at {part}");
-        assert_eq!(valid(&dark, &dark), 1.0, "a still at {part}");
+        assert!(valid(&dark, &dark) > 0.9, "a still at {part}");
         let pan = dimmed(&draw(320, 240, |x, y| (x + 4.0, y + 2.0)), part);
         assert!(valid(&dark, &pan) > 0.8, "a pan at {part}");
         let fading = valid(&dark, &dimmed(&first, part * 0.8));
-        assert!(fading > 0.95, "a fade at {part}: {fading}");
+        assert!(fading > 0.9, "a fade at {part}: {fading}");
     }
 }
 

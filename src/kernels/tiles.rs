@@ -136,22 +136,8 @@ impl Pictures<'_> {
         unsafe {
             self.grid.runs(tiles, |run| {
                 match self.gate {
-                    None => self.across::<K>(
-                        run,
-                        channel,
-                        self.values,
-                        scratch,
-                        #[inline(always)]
-                        |value, _| value,
-                    ),
-                    Some(gate) => self.across::<K>(
-                        run,
-                        channel,
-                        gate,
-                        scratch,
-                        #[inline(always)]
-                        |value, gate| value.where_positive(gate),
-                    ),
+                    None => self.across::<K, false>(run, channel, self.values, scratch),
+                    Some(gate) => self.across::<K, true>(run, channel, gate, scratch),
                 }
                 split::<K>(run, scratch);
             });
@@ -159,19 +145,18 @@ impl Pictures<'_> {
         }
     }
 
-    /// Transforms the six lines that a run's tiles stand on, each value with those below it. `keep`
-    /// gets values of the picture and of `gate`.
+    /// Transforms the six lines that a run's tiles stand on, each value with those below it; where
+    /// `GATED`, those whose `gate` is positive.
     ///
     /// # Safety
     /// The CPU has the kernel's instructions.
     #[inline(always)]
-    unsafe fn across<K: Kernel>(
+    unsafe fn across<K: Kernel, const GATED: bool>(
         &self,
         run: Run,
         channel: usize,
         gate: &[f32],
         scratch: &mut Scratch,
-        keep: impl Fn(K::Vector, K::Vector) -> K::Vector,
     ) {
         let Grid {
             height, width, pad, ..
@@ -212,12 +197,17 @@ impl Pictures<'_> {
             unsafe {
                 // A loop, since `map` of arrays is not compiled for the kernel's instructions.
                 let mut column = [K::Vector::splat(0.0); POINTS];
-                for (kept, [values, gate]) in column.iter_mut().zip(&lines) {
-                    let values = values.as_ptr().wrapping_add(x);
-                    let gate = gate.as_ptr().wrapping_add(x);
+                for (value, [values, gate]) in column.iter_mut().zip(&lines) {
+                    let (values, gate) = (
+                        values.as_ptr().wrapping_add(x),
+                        gate.as_ptr().wrapping_add(x),
+                    );
                     K::Vector::prefetch(values.wrapping_add(next));
-                    K::Vector::prefetch(gate.wrapping_add(next));
-                    *kept = keep(K::Vector::load(values), K::Vector::load(gate));
+                    *value = K::Vector::load(values);
+                    if GATED {
+                        K::Vector::prefetch(gate.wrapping_add(next));
+                        *value = value.where_positive(K::Vector::load(gate));
+                    }
                 }
                 let column = transforms::input(column);
                 for (value, line) in column.into_iter().zip(&mut scratch.lines) {
