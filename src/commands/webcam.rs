@@ -15,7 +15,7 @@ mod view;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,10 +80,14 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     if let Some(Ok(model)) = styles.model(style) {
         backend.load(model)?;
     }
-    let spare = open_backend(&args.paint)?;
+    // Without a window no key switches styles.
+    let spare = window.is_some().then(|| open_backend(&args.paint));
+    let spare = spare.transpose()?;
     let mut painter = Painter::new(backend, args.paint.strength, args.paint.keep_colors);
     painter.set_mask(mask);
-    let reading = styles.read_all()?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let reading = window.is_some().then(|| styles.read_all(&ended));
+    let reading = reading.transpose()?;
 
     let (width, height) = source.size();
     let largest = (width.min(height) as u32).max(2);
@@ -177,8 +181,11 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         },
         |live| show.run(live, stop),
     );
-    let finished = show.files.finish();
-    ensure!(reading.join().is_ok(), "the models thread panicked");
+    ended.store(true, Ordering::Relaxed);
+    let finished = show.finish();
+    if let Some(reading) = reading {
+        ensure!(reading.join().is_ok(), "the models thread panicked");
+    }
     let outcome = outcome?;
     write_figures(args, &outcome)?;
     finished?;

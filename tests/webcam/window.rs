@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use repaint::frame::Frame;
 use repaint::media::picture;
+use repaint::output::Existing;
 
 use super::screen::{SCREEN, Screen};
 use super::sound::{assert_ends_with, seconds, sound};
@@ -318,4 +319,37 @@ fn a_recording_of_a_frozen_picture_is_empty_and_no_failure() {
         let place = folder.join(format!("repaint-00{number}.mp4"));
         assert!(!place.exists(), "{}", place.display());
     }
+}
+
+#[test]
+fn quitting_closes_the_window_at_once_and_leaves_styles_unread() {
+    let Some(screen) = Screen::start() else {
+        return;
+    };
+    let studio = studio();
+    let folder = studio.path();
+    for number in 0..100 {
+        // each takes a tenth of a second and more to become a style
+        let place = folder.join(format!("data/repaint/models/picture_{number}.png"));
+        picture::write(&place, &Frame::new(320, 240), Existing::Keep).expect("written");
+    }
+    // a recording waits for half a second for the end of a sound that ended before
+    let tone = ["--microphone", "lavfi:sine=440:d=0.2,arealtime"];
+    let mut app = App::start(&screen, folder, &tone);
+    screen.wait_for(folder, "the red style", |shot| is(at(shot, 320, 240), RED));
+    screen.press("r");
+    std::thread::sleep(Duration::from_secs(1));
+    screen.press("q");
+    let start = Instant::now();
+    while !screen
+        .xdotool(&["search", "--name", "^repaint - "])
+        .is_empty()
+    {
+        assert!(start.elapsed() < Duration::from_secs(20), "it stays");
+    }
+    assert!(app.0.try_wait().expect("a child").is_none());
+    app.finish();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(folder.join("repaint-001.mp4").is_file());
 }

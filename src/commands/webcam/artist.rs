@@ -44,7 +44,7 @@ pub(super) struct Artist {
     /// Style in the engine, and the one last asked for that cannot be had.
     style: usize,
     refused: Option<usize>,
-    /// The engine that does not paint, while it is not being prepared for the next style.
+    /// The engine that does not paint, if there is one, while it is not being prepared for the next style.
     spare: Option<Box<dyn Backend>>,
     preparing: Worker<Preparation>,
     scaler: Scaler,
@@ -73,10 +73,10 @@ struct Fade {
 
 impl Artist {
     /// Paints with `painter`, into which `style` of `styles` is loaded; `spare` is an engine for
-    /// the next style. `rate` chooses the resolution while the controls say so; paintings are enlarged towards
+    /// the next style, without which there is none. `rate` chooses the resolution while the controls say so; paintings are enlarged towards
     /// a short side of `ceiling`.
     pub fn new(
-        (painter, spare): (Painter, Box<dyn Backend>),
+        (painter, spare): (Painter, Option<Box<dyn Backend>>),
         (styles, style): (Styles, usize),
         shared: Shared,
         rate: Option<RateControl>,
@@ -101,7 +101,7 @@ impl Artist {
             shown: ceiling.min(SHOWN),
             style,
             refused: None,
-            spare: Some(spare),
+            spare,
             preparing,
             scaler: Scaler::default(),
             last: None,

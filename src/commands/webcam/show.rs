@@ -49,13 +49,13 @@ pub(super) struct Settings {
 
 /// The main thread's state.
 pub(super) struct Show {
-    pub settings: Settings,
-    pub styles: Styles,
-    pub shared: Shared,
-    pub count: Count,
-    pub window: Option<Window>,
+    settings: Settings,
+    styles: Styles,
+    shared: Shared,
+    count: Count,
+    window: Option<Window>,
     /// What keys have it write.
-    pub files: Files,
+    files: Files,
     view: View,
     notice: Option<(String, Instant)>,
     /// What was said last about the camera where there is no window.
@@ -160,6 +160,12 @@ impl Show {
                 _ => {}
             }
         }
+    }
+
+    /// Closes the window, then waits for what is written to be whole; see [`Files::finish`].
+    pub fn finish(self) -> Result<()> {
+        drop(self.window);
+        self.files.finish()
     }
 
     fn outcome(&self, live: &Live, interrupted: bool) -> Outcome {

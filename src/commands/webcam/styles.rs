@@ -1,5 +1,6 @@
 //! The styles to switch between: every known model, read in the background.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
@@ -54,13 +55,14 @@ impl Styles {
         Ok((styles, place))
     }
 
-    /// Reads the other models in a thread of its own.
-    pub fn read_all(&self) -> Result<JoinHandle<()>> {
-        let styles = self.clone();
+    /// Reads the other models in a thread of its own, until `ended` is set: that of a picture takes 0.2 s and more.
+    pub fn read_all(&self, ended: &Arc<AtomicBool>) -> Result<JoinHandle<()>> {
+        let (styles, ended) = (self.clone(), Arc::clone(ended));
         Builder::new()
             .name("models".into())
             .spawn(move || {
-                for style in styles.0.iter() {
+                let wanted = |_: &&Style| !ended.load(Ordering::Relaxed);
+                for style in styles.0.iter().take_while(wanted) {
                     style.model.get_or_init(|| {
                         styles::open(&style.name, &style.origin).map_err(|e| format!("{e:#}"))
                     });
