@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 
 use super::recorder::{Ended, Format, Recording, free_name, snapshots};
 use super::show::lock;
@@ -35,11 +36,37 @@ pub(super) struct Files {
     settings: Settings,
     tape: Tape,
     device: Device,
+    starting: Option<Starting>,
     ended: Vec<Ended>,
     snapshots: Worker<(PathBuf, Frame)>,
     numbers: (u32, u32), // of the last snapshot and the last recording
     missed: u64,
     failure: Option<Error>, // the first of what the command line asks for
+}
+
+/// A recording whose microphone and encoder are being opened, which may take seconds.
+struct Starting {
+    thread: JoinHandle<Result<Recording>>,
+    /// Whether it was not ended before it began.
+    wanted: bool,
+}
+
+impl Starting {
+    /// Begins a recording into `place` in a thread of its own.
+    fn begin(place: PathBuf, format: Format) -> Result<Self> {
+        let thread = Builder::new()
+            .name("begin".into())
+            .spawn(move || Recording::begin(&place, Existing::Keep, &format))
+            .context("could not start a thread for the recording")?;
+        let wanted = true;
+        Ok(Self { thread, wanted })
+    }
+
+    /// The recording; waits for it.
+    fn finish(self) -> Result<Recording> {
+        let panicked = |_| Err(anyhow!("the thread of the recording panicked"));
+        self.thread.join().unwrap_or_else(panicked)
+    }
 }
 
 impl Files {
@@ -53,6 +80,7 @@ impl Files {
             settings,
             tape,
             device,
+            starting: None,
             ended: Vec::new(),
             snapshots: snapshots()?,
             numbers: (0, 0),
@@ -80,7 +108,7 @@ impl Files {
         }
     }
 
-    /// Begins a recording, or ends the one that runs. Returns what to tell the user.
+    /// Has a recording begin, or ends the one that runs or is about to. Returns what to tell the user.
     pub fn toggle_recording(&mut self) -> String {
         let running = lock(&self.tape).take();
         if let Some(recording) = running {
@@ -95,14 +123,40 @@ impl Files {
             self.end(recording);
             return words;
         }
+        if let Some(starting) = &mut self.starting {
+            starting.wanted = !starting.wanted;
+            return match starting.wanted {
+                true => "the recording begins".into(),
+                false => "nothing is recorded".into(),
+            };
+        }
         let place = free_name(&self.settings.folder, "mp4", &mut self.numbers.1);
-        match Recording::begin(&place, Existing::Keep, &self.settings.format) {
-            Ok(recording) => {
-                let words = format!("recording {}: {}", recording.sound(), place.display());
-                *lock(&self.tape) = Some(recording);
-                words
+        match Starting::begin(place, self.settings.format.clone()) {
+            Ok(starting) => {
+                self.starting = Some(starting);
+                "the recording begins".into()
             }
             Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Feeds the recording that has begun, if one has just done so. Returns what to tell the user.
+    pub fn started(&mut self) -> Option<String> {
+        let begun = |starting: &mut Starting| starting.thread.is_finished();
+        let starting = self.starting.take_if(begun)?;
+        let wanted = starting.wanted;
+        match starting.finish() {
+            Ok(recording) if wanted => {
+                let place = recording.place().display();
+                let words = format!("recording {}: {place}", recording.sound());
+                *lock(&self.tape) = Some(recording);
+                Some(words)
+            }
+            Ok(recording) => {
+                self.end(recording);
+                None
+            }
+            Err(error) => wanted.then(|| format!("{error:#}")),
         }
     }
 
@@ -145,7 +199,9 @@ impl Files {
     /// error.
     pub fn finish(mut self) -> Result<()> {
         let running = lock(&self.tape).take();
-        if let Some(recording) = running {
+        // One that did not begin has lost nothing.
+        let started = self.starting.take().map(Starting::finish);
+        for recording in running.into_iter().chain(started.and_then(Result::ok)) {
             self.end(recording);
         }
         let snapshots = self.snapshots.finish();
@@ -183,6 +239,19 @@ mod tests {
         Files::new(settings, Tape::default(), Device::default())
     }
 
+    /// Begins a recording; what is told of it.
+    fn begin(files: &mut Files) -> String {
+        assert_eq!(files.toggle_recording(), "the recording begins");
+        let start = Instant::now();
+        loop {
+            if let Some(words) = files.started() {
+                return words;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "it does not");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What is told until nothing is completed any more.
     fn troubles(files: &mut Files) -> Result<Vec<String>> {
         let (start, mut told) = (Instant::now(), files.troubles()?);
@@ -199,7 +268,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let mut files = files(folder.path())?;
         for number in 1..=2 {
-            files.toggle_recording();
+            let words = begin(&mut files);
+            assert!(words.starts_with("recording without sound: "), "{words}");
             if let Some(recording) = lock(&files.tape).as_mut() {
                 recording.take(&Frame::new(64, 48), Instant::now());
             }
@@ -217,6 +287,39 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_a_recording_does_not_wait_and_may_end_it_before_it_has_begun() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut files = files(folder.path())?;
+        // A microphone that takes its time.
+        let (held, hold) = std::sync::mpsc::channel::<()>();
+        let (place, format) = (folder.path().join("a.mp4"), files.settings.format.clone());
+        let thread = std::thread::spawn(move || {
+            let _ = hold.recv();
+            Recording::begin(&place, Existing::Keep, &format)
+        });
+        files.starting = Some(Starting {
+            thread,
+            wanted: true,
+        });
+        assert_eq!(files.started(), None);
+        assert!(!files.is_recording());
+        assert_eq!(files.toggle_recording(), "nothing is recorded");
+        assert_eq!(files.toggle_recording(), "the recording begins");
+        assert_eq!(files.toggle_recording(), "nothing is recorded");
+        drop(held);
+        let start = Instant::now();
+        while files.starting.is_some() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
+            assert_eq!(files.started(), None);
+        }
+        assert!(!files.is_recording());
+        files.toggle_recording();
+        files.finish()?; // while another one begins
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
+        Ok(())
+    }
+
+    #[test]
     fn a_virtual_camera_that_fails_is_told_once_and_is_the_error_in_the_end() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let mut files = files(folder.path())?;
@@ -231,7 +334,7 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(10), "it goes on");
         }
         assert!(!files.are_lost());
-        files.toggle_recording();
+        begin(&mut files);
         assert_eq!(files.troubles()?, ["it is gone"]);
         assert_eq!(files.troubles()?, [""; 0]);
         assert!(!files.are_lost(), "a recording runs");

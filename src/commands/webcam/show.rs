@@ -142,6 +142,9 @@ impl Show {
             if self.listen(&mut controls)? {
                 return Ok(self.outcome(live, false));
             }
+            if let Some(words) = self.files.started() {
+                self.tell(words);
+            }
             let troubles = self.files.troubles()?;
             if self.window.is_none() && self.files.are_lost() {
                 return Ok(self.outcome(live, false)); // what failed is told at the end
