@@ -46,7 +46,6 @@ pub(super) struct Recording {
     place: PathBuf,
     worker: Worker<Message>,
     begun: Option<Instant>,
-    last: Option<Instant>,
     missed: Arc<AtomicU64>,
     sound: String,
     trouble: Option<Receiver<String>>,
@@ -94,7 +93,6 @@ impl Recording {
             place: place.to_path_buf(),
             worker,
             begun: None,
-            last: None,
             missed,
             sound: words,
             trouble,
@@ -132,9 +130,7 @@ impl Recording {
     /// is missed.
     pub fn take(&mut self, painting: &Frame, at: Instant) {
         let message = self.message(painting, at);
-        if self.worker.offer(message) {
-            self.last = Some(at);
-        } else {
+        if !self.worker.offer(message) {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -143,7 +139,6 @@ impl Recording {
     pub fn wait_and_take(&mut self, painting: &Frame, at: Instant) {
         let message = self.message(painting, at);
         self.worker.send(message);
-        self.last = Some(at);
     }
 
     fn message(&mut self, painting: &Frame, at: Instant) -> Message {
@@ -158,7 +153,7 @@ impl Recording {
         Message::Frame(frame, at)
     }
 
-    /// Whether the encoder failed; [`Recording::finish`] says why.
+    /// Whether the encoder failed; [`Ended::finish`] says why.
     pub fn has_failed(&self) -> bool {
         self.worker.has_failed()
     }
@@ -170,12 +165,7 @@ impl Recording {
 
     /// Completes the file in the background; the last frame lasts until `now`.
     pub fn end(self, now: Instant) -> Ended {
-        // The newest frame is as old as its way here; the time of the end must be measured alike.
-        let end = match self.last {
-            Some(last) => now.max(last),
-            None => now,
-        };
-        self.worker.send(Message::End(end));
+        self.worker.send(Message::End(now));
         Ended {
             place: self.place,
             worker: self.worker.close(),
