@@ -81,7 +81,7 @@ pub(super) fn list() -> Result<()> {
         remark!("{error:#}");
         Vec::new()
     });
-    if microphones.is_empty() {
+    if !microphones.iter().any(|microphone| microphone.is_usual) {
         remark!("no microphone: recordings will be without sound");
     }
     for microphone in microphones {

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 use crate::media::ffmpeg::devices::{self, Answer, Source, input_format};
 
-/// What stands for the microphone that the system uses when none is named.
+/// What stands for the microphone that is used when none is named.
 pub const DEFAULT: &str = "default";
 
 /// FFmpeg's devices that microphones are looked for with, in this order, the names that stand for the usual one,
@@ -21,12 +21,15 @@ const DEVICES: &[(&str, Option<&str>, &str)] = if cfg!(target_os = "macos") {
     ]
 };
 
+/// How the names of PulseAudio's sources end that hear what the computer plays.
+const MONITOR: &str = ".monitor";
+
 /// A microphone that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Microphone {
     /// Its name, for people.
     pub name: String,
-    /// Whether it is the one that the system uses when none is named.
+    /// Whether it is the one that is used when none is named: the system's choice, or the first.
     pub is_usual: bool,
     /// FFmpeg's name of the kind of device that it is.
     pub(super) device: String,
@@ -44,12 +47,22 @@ pub fn list() -> Result<Vec<Microphone>> {
         }
         found.extend(sources(device, usual, prefix));
     }
+    choose_usual(&mut found);
+    Ok(found)
+}
+
+/// Takes the first one where the system names none. What the computer plays, as PulseAudio's monitors have it, is the
+/// usual one of a computer without a microphone, and nobody means to record that.
+fn choose_usual(found: &mut [Microphone]) {
+    let is_heard = |microphone: &Microphone| !microphone.url.ends_with(MONITOR);
+    for microphone in found.iter_mut() {
+        microphone.is_usual &= is_heard(microphone);
+    }
     if !found.iter().any(|microphone| microphone.is_usual)
-        && let Some(first) = found.first_mut()
+        && let Some(first) = found.iter_mut().find(|microphone| is_heard(microphone))
     {
         first.is_usual = true;
     }
-    Ok(found)
 }
 
 /// The microphone that `choice` means: [`DEFAULT`], a part of a name in whatever case, or `DEVICE:NAME` as FFmpeg
@@ -110,4 +123,33 @@ fn has_card() -> bool {
         .flatten();
     let mut names = nodes.map(|node| node.file_name().to_string_lossy().into_owned());
     names.any(|name| name.starts_with("pcm") && name.ends_with('c'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place of the usual one of these, of which the system names the one at `usual`.
+    fn chosen(urls: &[&str], usual: Option<usize>) -> Option<usize> {
+        let microphone = |(place, url): (usize, &&str)| Microphone {
+            name: "Monitor of Built-in Audio".to_string(),
+            is_usual: Some(place) == usual,
+            device: "pulse".to_string(),
+            url: url.to_string(),
+        };
+        let mut found: Vec<_> = urls.iter().enumerate().map(microphone).collect();
+        choose_usual(&mut found);
+        assert!(found.iter().filter(|one| one.is_usual).count() <= 1);
+        found.iter().position(|one| one.is_usual)
+    }
+
+    #[test]
+    fn what_the_computer_plays_is_nobodys_usual_microphone() {
+        let monitor = "alsa_output.pci-0000_00_1f.3.analog-stereo.monitor";
+        assert_eq!(chosen(&["a", "b"], Some(1)), Some(1));
+        assert_eq!(chosen(&["a", "b"], None), Some(0));
+        assert_eq!(chosen(&[monitor, "b"], Some(0)), Some(1));
+        assert_eq!(chosen(&[monitor], Some(0)), None);
+        assert_eq!(chosen(&[monitor], None), None);
+    }
 }
