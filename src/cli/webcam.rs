@@ -11,9 +11,10 @@ use crate::media::camera::PixelFormat;
 /// `repaint webcam`.
 #[derive(Args, Debug)]
 pub struct WebcamArgs {
-    /// Camera by its number, path or part of its name; or a video file, played as if it were live
-    #[arg(long, value_name = "CAMERA", default_value = "0")]
-    pub camera: String,
+    /// Camera by its number, path or part of its name, or a video file, played as if it were live; the first
+    /// camera when not given
+    #[arg(long, value_name = "CAMERA")]
+    pub camera: Option<String>,
     /// List the cameras, their modes and the microphones
     #[arg(long)]
     pub list: bool,

@@ -44,7 +44,7 @@ use files::Files;
 use rate::RateControl;
 use recorder::Recording;
 use show::{Outcome, Settings, Show, lock};
-use source::{list, open_source, wanted_microphone};
+use source::{list, open_source, played, wanted_microphone};
 use stats::Stats;
 use styles::Styles;
 
@@ -194,8 +194,11 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
     }
     ensure!(
         !outcome.silent,
-        "no picture came from `{}` in {:.1} s: choose another camera, or a longer --duration",
-        args.camera,
+        "no picture came from {} in {:.1} s: choose another camera, or a longer --duration",
+        match &args.camera {
+            Some(camera) => format!("`{camera}`"),
+            None => "the camera".to_string(),
+        },
         args.duration.unwrap_or_default()
     );
     if args.headless {
@@ -280,7 +283,7 @@ fn ensure_outputs(args: &WebcamArgs, existing: Existing) -> Result<()> {
         );
     }
     for output in [&args.record, &args.stats].into_iter().flatten() {
-        ensure_not_read(Path::new(&args.camera), &args.paint, output)?;
+        ensure_not_read(played(args).unwrap_or(Path::new("")), &args.paint, output)?;
     }
     Ok(())
 }

@@ -5,22 +5,22 @@
 
 mod decode;
 mod modes;
+mod reader;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nokhwa::NokhwaError;
 use nokhwa::pixel_format::RgbFormat;
 use nokhwa::utils::{
     ApiBackend, CameraFormat, CameraIndex, CameraInfo, FrameFormat, RequestedFormat,
     RequestedFormatType,
 };
-use nokhwa::{Buffer, NokhwaError};
 
 use decode::decode;
-use modes::{choose, describe, distance, explain, is_busy, one_line, unknown};
+use modes::{NO_CAMERA, choose, describe, distance, explain, first, is_busy, one_line, unknown};
+use reader::{Opened, Opening, Reader};
 
 use super::{LiveSource, Reading};
 use crate::frame::Frame;
@@ -29,9 +29,6 @@ pub use modes::{PixelFormat, Wanted};
 
 /// Longest wait for a frame in one call.
 const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Longest wait for a camera to open.
-const OPENING: Duration = Duration::from_secs(10);
 
 /// Longest wait for the user to allow cameras, where the system asks.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -62,22 +59,10 @@ pub struct Camera {
     wanted: Wanted,
     mode: CameraFormat,
     reader: Option<Reader>,
+    opening: Option<Opening>,
     next_try: Instant,
     trouble: String,
     frames: u64,
-}
-
-/// The thread that reads, and where it lays what it read.
-struct Reader {
-    mail: Arc<Mail>,
-}
-
-/// Newest frame or the end; the reader stops when nobody wants its mail.
-#[derive(Default)]
-struct Mail {
-    newest: Mutex<Option<Result<(Buffer, Instant), NokhwaError>>>,
-    came: Condvar,
-    unwanted: AtomicBool,
 }
 
 /// The cameras that are plugged in, by number.
@@ -99,26 +84,27 @@ pub fn list() -> Result<Vec<Description>> {
     Ok(found)
 }
 
-/// Opens the camera that `choice` means: a number, a path such as /dev/video2, or part of a name.
-/// Fails in one line for cameras that are unknown, busy or forbidden.
-pub fn open(choice: &str, wanted: Wanted) -> Result<Camera> {
+/// Opens the camera that `choice` means: a number, a path such as /dev/video2, or part of a name; the first camera
+/// when `None`. Fails in one line for cameras that are unknown, busy or forbidden.
+pub fn open(choice: Option<&str>, wanted: Wanted) -> Result<Camera> {
     let infos = query()?;
-    let info = choose(&infos, choice).with_context(|| unknown(choice, &infos))?;
-    let name = info.human_name().trim().to_string();
-    let (reader, mode) = match start(info.index(), wanted) {
-        Err(error) if is_busy(&error) => {
-            std::thread::sleep(RETRY); // a program that is just closing
-            start(info.index(), wanted)
+    let (info, started) = match choice {
+        Some(choice) => {
+            let info = choose(&infos, choice).with_context(|| unknown(choice, &infos))?;
+            (info, start(info, wanted))
         }
-        started => started,
-    }
-    .map_err(|error| anyhow!(explain(&name, &error)))?;
+        None => first(&infos, |info| start(info, wanted))
+            .context("no camera: plug one in, or play a file with --camera FILE")?,
+    };
+    let name = info.human_name().trim().to_string();
+    let (reader, mode) = started.map_err(|error| anyhow!(explain(&name, &error)))?;
     Ok(Camera {
         index: info.index().clone(),
         name,
         wanted,
         mode,
         reader: Some(reader),
+        opening: None,
         next_try: Instant::now(),
         trouble: String::new(),
         frames: 0,
@@ -138,7 +124,7 @@ impl LiveSource for Camera {
         let Some(reader) = &self.reader else {
             return Ok(self.open_again());
         };
-        match reader.wait() {
+        match reader.wait(PATIENCE) {
             None => Ok(Reading::Nothing),
             Some(Ok((buffer, at))) => {
                 let size = buffer.resolution();
@@ -151,100 +137,77 @@ impl LiveSource for Camera {
                 self.frames += 1;
                 Ok(Reading::Frame(at))
             }
-            Some(Err(error)) => {
-                self.reader = None;
-                self.trouble = format!("{}; waiting for it", explain(&self.name, &error));
-                self.next_try = Instant::now() + RETRY;
-                Ok(Reading::Trouble(self.trouble.clone()))
-            }
+            Some(Err(error)) => Ok(self.lose(&error)),
         }
     }
 }
 
 impl Camera {
-    /// Tries to open a camera that was lost.
+    /// Goes on opening a camera that was lost, for as long as one call may take.
     fn open_again(&mut self) -> Reading {
-        let wait = self.next_try.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait.min(PATIENCE));
-            return Reading::Trouble(self.trouble.clone());
-        }
-        match start(&self.index, self.wanted) {
-            Ok((reader, mode)) => {
+        let opening = match self.opening.take() {
+            Some(opening) => Ok(opening),
+            None => {
+                let wait = self.next_try.saturating_duration_since(Instant::now());
+                if !wait.is_zero() {
+                    std::thread::sleep(wait.min(PATIENCE));
+                    return Reading::Trouble(self.trouble.clone());
+                }
+                begin(&self.index, self.wanted)
+            }
+        };
+        match opening.and_then(|opening| opening.wait(PATIENCE)) {
+            Ok(Opened::Yes(reader, mode)) => {
                 (self.reader, self.mode) = (Some(reader), mode);
                 Reading::Nothing
             }
-            Err(error) => {
-                self.trouble = format!("{}; waiting for it", explain(&self.name, &error));
-                self.next_try = Instant::now() + RETRY;
+            Ok(Opened::NotYet(opening)) => {
+                self.opening = Some(opening);
                 Reading::Trouble(self.trouble.clone())
             }
+            Err(error) => self.lose(&error),
         }
     }
-}
 
-impl Reader {
-    /// Waits for mail.
-    fn wait(&self) -> Option<Result<(Buffer, Instant), NokhwaError>> {
-        let newest = self.mail.newest.lock();
-        let newest = newest.unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .mail
-            .came
-            .wait_timeout_while(newest, PATIENCE, |newest| newest.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    /// Gives the camera up for a while.
+    fn lose(&mut self, error: &NokhwaError) -> Reading {
+        self.reader = None;
+        self.trouble = format!("{}; waiting for it", explain(&self.name, error));
+        self.next_try = Instant::now() + RETRY;
+        Reading::Trouble(self.trouble.clone())
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // The thread may wait for a frame that never comes; it ends with the next one, or with the
-        // program.
-        self.mail.unwanted.store(true, Ordering::Relaxed);
+/// Opens a camera and waits for it; tries once more where a program that holds it may just be closing.
+fn start(info: &CameraInfo, wanted: Wanted) -> Result<(Reader, CameraFormat), NokhwaError> {
+    let once = || begin(info.index(), wanted)?.finish();
+    match once() {
+        Err(error) if is_busy(&error) => {
+            std::thread::sleep(RETRY);
+            once()
+        }
+        started => started,
     }
 }
 
-/// Starts a thread that opens the camera, which some systems tie to its thread, and reads it.
-fn start(index: &CameraIndex, wanted: Wanted) -> Result<(Reader, CameraFormat), NokhwaError> {
-    let mail = Arc::new(Mail::default());
-    let (ready, opened): (SyncSender<_>, Receiver<_>) = sync_channel(1);
-    let (index, letters) = (index.clone(), Arc::clone(&mail));
-    let thread = std::thread::Builder::new().name("camera".into());
-    let failed = |error: &dyn std::fmt::Display| NokhwaError::GeneralError(error.to_string());
-    thread
-        .spawn(move || match open_best(&index, wanted) {
-            Err(error) => {
-                let _ = ready.send(Err(error));
-            }
-            Ok(mut camera) => {
-                let _ = ready.send(Ok(camera.camera_format()));
-                read_all(&mut camera, &letters);
-            }
+/// Begins to open a camera in the mode nearest to `wanted`.
+fn begin(index: &CameraIndex, wanted: Wanted) -> Result<Opening, NokhwaError> {
+    let index = index.clone();
+    let open = move || {
+        open_best(&index, wanted).map(|camera| {
+            let mode = camera.camera_format();
+            (camera, mode)
         })
-        .map_err(|error| failed(&error))?;
-    let reader = Reader { mail }; // dropped by an error, it lets go of a camera that opens later
-    let mode = opened
-        .recv_timeout(OPENING)
-        .map_err(|_| failed(&"it does not answer: unplug it and plug it in again"))??;
-    Ok((reader, mode))
-}
-
-/// Reads until the camera fails or nobody wants its frames any more.
-fn read_all(camera: &mut nokhwa::Camera, mail: &Mail) {
-    while !mail.unwanted.load(Ordering::Relaxed) {
-        let frame = camera.frame().map(|buffer| (buffer, Instant::now()));
-        let ended = frame.is_err();
-        *mail.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame);
-        mail.came.notify_one();
-        if ended {
-            return;
-        }
-    }
+    };
+    Opening::begin(open, nokhwa::Camera::frame)
 }
 
 /// Opens the camera in the mode nearest to `wanted` that its driver accepts, and starts it.
 fn open_best(index: &CameraIndex, wanted: Wanted) -> Result<nokhwa::Camera, NokhwaError> {
     let mut modes = modes(index)?;
+    if modes.is_empty() {
+        return Err(NokhwaError::GeneralError(NO_CAMERA.into()));
+    }
     modes.retain(|mode| wanted.format.is_none_or(|format| format.is(mode.format())));
     modes.sort_by(|a, b| distance(a, wanted).total_cmp(&distance(b, wanted)));
     modes.dedup();
@@ -346,4 +309,54 @@ fn reset(index: &CameraIndex) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn reset(_index: &CameraIndex) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_camera_that_takes_its_time_to_open_holds_nobody_up() -> Result<()> {
+        let (held, hold) = sync_channel::<()>(0);
+        let mode = CameraFormat::new_from(2, 2, FrameFormat::RAWRGB, 30);
+        let open = move || {
+            let _ = hold.recv();
+            Ok(((), mode))
+        };
+        let mut camera = Camera {
+            index: CameraIndex::Index(0),
+            name: "X".into(),
+            wanted: Wanted {
+                side: 480,
+                fps: 30,
+                format: None,
+            },
+            mode,
+            reader: None,
+            opening: Some(Opening::begin(open, |_| {
+                Err(NokhwaError::ReadFrameError(
+                    "No such device (os error 19)".into(),
+                ))
+            })?),
+            next_try: Instant::now(),
+            trouble: String::new(),
+            frames: 0,
+        };
+        let (start, mut frame) = (Instant::now(), Frame::default());
+        for _ in 0..2 {
+            let reading = camera.read(&mut frame)?;
+            assert!(matches!(reading, Reading::Trouble(_)), "{reading:?}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(4));
+        drop(held);
+        let mut told = String::new();
+        while told.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+            if let Reading::Trouble(words) = camera.read(&mut frame)? {
+                told = words;
+            }
+        }
+        assert!(told.contains("`X` is unplugged; waiting for it"), "{told}");
+        Ok(())
+    }
 }

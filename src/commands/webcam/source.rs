@@ -14,8 +14,7 @@ const NO_MICROPHONE: &str = "none";
 
 /// The camera, or a file played as if it were one.
 pub(super) fn open_source(args: &WebcamArgs) -> Result<Box<dyn LiveSource>> {
-    let path = Path::new(&args.camera);
-    if path.is_file() {
+    if let Some(path) = played(args) {
         return Ok(Box::new(Player::open(path)?));
     }
     let wanted = camera::Wanted {
@@ -23,11 +22,18 @@ pub(super) fn open_source(args: &WebcamArgs) -> Result<Box<dyn LiveSource>> {
         fps: args.fps.unwrap_or(30),
         format: args.camera_format.map(Into::into),
     };
-    let camera = camera::open(&args.camera, wanted);
-    Ok(Box::new(camera.map_err(|error| match no_camera(path) {
-        Some(words) => anyhow!(words),
-        None => error,
-    })?))
+    let named = args.camera.as_deref();
+    let camera = camera::open(named, wanted).map_err(|error| {
+        let words = named.and_then(|named| no_camera(Path::new(named)));
+        words.map_or(error, |words| anyhow!(words))
+    });
+    Ok(Box::new(camera?))
+}
+
+/// The file that is played as if it were a camera, if it is one.
+pub(super) fn played(args: &WebcamArgs) -> Option<&Path> {
+    let path = args.camera.as_deref().map(Path::new);
+    path.filter(|path| path.is_file())
 }
 
 /// What is wrong with the name of a camera that looks like that of something else.
@@ -53,9 +59,8 @@ fn no_camera(path: &Path) -> Option<String> {
 /// The microphone that recordings listen to. The usual one for cameras, none for files that are played, unless
 /// another is named.
 pub(super) fn wanted_microphone(args: &WebcamArgs) -> Option<String> {
-    let is_file = Path::new(&args.camera).is_file();
     match args.microphone.as_deref() {
-        None if is_file => None,
+        None if played(args).is_some() => None,
         None => Some(microphone::DEFAULT.to_string()),
         Some(NO_MICROPHONE) => None,
         Some(named) => Some(named.to_string()),

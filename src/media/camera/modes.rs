@@ -3,6 +3,10 @@
 use nokhwa::NokhwaError;
 use nokhwa::utils::{CameraFormat, CameraInfo, FrameFormat, Resolution};
 
+/// What is said of a device that offers no modes.
+pub(super) const NO_CAMERA: &str =
+    "is no camera (an output, a node for metadata, or without colours)";
+
 /// What the frames shall be like; the camera's nearest mode is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -75,6 +79,15 @@ pub(super) fn choose<'a>(infos: &'a [CameraInfo], choice: &str) -> Option<&'a Ca
         .find(|info| info.human_name().to_lowercase().contains(&part))
 }
 
+/// The first of `infos` that is a camera, and what came of opening it; `None` where none is.
+pub(super) fn first<T>(
+    infos: &[CameraInfo],
+    mut open: impl FnMut(&CameraInfo) -> Result<T, NokhwaError>,
+) -> Option<(&CameraInfo, Result<T, NokhwaError>)> {
+    let mut opened = infos.iter().map(|info| (info, open(info)));
+    opened.find(|(_, opened)| !opened.as_ref().is_err_and(is_no_camera))
+}
+
 pub(super) fn unknown(choice: &str, infos: &[CameraInfo]) -> String {
     let known: Vec<_> = infos
         .iter()
@@ -91,11 +104,20 @@ pub(super) fn is_busy(error: &NokhwaError) -> bool {
     error.to_string().contains("os error 16")
 }
 
+/// Whether the device sends no pictures, or none in colour.
+fn is_no_camera(error: &NokhwaError) -> bool {
+    error.to_string().contains(NO_CAMERA)
+}
+
 /// What went wrong with a camera, in one line with the remedy.
 pub(super) fn explain(name: &str, error: &NokhwaError) -> String {
     let words = one_line(error);
     let has = |part: &str| words.contains(part);
-    if is_busy(error) {
+    if is_no_camera(error) {
+        format!(
+            "`{name}` {NO_CAMERA}: name another one of `repaint webcam --list`, or none to take the first"
+        )
+    } else if is_busy(error) {
         format!("camera `{name}` is in use by another program: close that first")
     } else if has("os error 13") || has("os error 1)") {
         format!(
@@ -192,6 +214,28 @@ mod tests {
         assert_eq!(index("c920").as_deref(), Some("2"));
         assert_eq!(index("1"), None);
         assert!(unknown("1", &infos).contains("2 HD Pro Webcam C920"));
+    }
+
+    #[test]
+    fn the_first_camera_is_the_first_that_sends_pictures() {
+        let info = |index| CameraInfo::new("X", "", "", CameraIndex::Index(index));
+        let infos = [info(0), info(2), info(3)];
+        let error = |words: &str| NokhwaError::GeneralError(words.into());
+        let found = |says: [&str; 3]| {
+            let mut says = says.into_iter();
+            let opened = first(&infos, |_| match says.next().unwrap() {
+                "" => Ok(()),
+                words => Err(error(words)),
+            });
+            opened.map(|(info, opened)| (info.index().as_string(), opened.is_ok()))
+        };
+        let (other, busy) = (NO_CAMERA, "busy (os error 16)");
+        assert_eq!(found(["", "", ""]), Some(("0".into(), true)));
+        assert_eq!(found([other, "", ""]), Some(("2".into(), true)));
+        assert_eq!(found([other, busy, ""]), Some(("2".into(), false)));
+        assert_eq!(found([other, other, other]), None);
+        let words = explain("X", &error(NO_CAMERA));
+        assert!(words.starts_with("`X` is no camera ("), "{words}");
     }
 
     #[test]
