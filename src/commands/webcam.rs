@@ -99,14 +99,10 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         strength: args.paint.strength,
         keep_colors: args.paint.keep_colors,
         mirror: args.mirror,
-        frozen: false,
         steadiness: args.film.steady,
         side,
         automatic: held_rate.is_some(),
-        split: None,
-        dragging: false,
-        figures: true,
-        help: false,
+        ..Controls::default()
     }));
     let lowest = match args.fps {
         Some(_) => SMALLEST_SIDE,
@@ -160,13 +156,7 @@ pub fn run(args: &WebcamArgs, stop: &AtomicBool) -> Result<()> {
         _ => Recording::take, // windows and other programs do not wait for the encoder
     };
     let strokes = strokes(&args.paint);
-    let mut artist = Artist::new(
-        (painter, spare),
-        (styles, style),
-        shared,
-        rate,
-        (strokes, ceiling),
-    )?;
+    let mut artist = Artist::new((painter, spare), styles, shared, rate, (strokes, ceiling))?;
     let outcome = live::run(
         source.as_mut(),
         |shot, picture| artist.paint(shot, picture),

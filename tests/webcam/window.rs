@@ -68,6 +68,13 @@ fn is_green(color: [u8; 3]) -> bool {
     color[1] > 140 && color[0] < 80 && color[2] < 110
 }
 
+/// Whether there is a notice: yellow on dark ground at the bottom.
+fn told(shot: &Frame) -> bool {
+    let yellow = |p: [u8; 3]| p[0] > 240 && (180..220).contains(&p[1]) && p[2] < 90;
+    let band = (430..475).flat_map(|y| (100..540).map(move |x| (x, y)));
+    band.filter(|&(x, y)| yellow(at(shot, x, y))).count() > 400
+}
+
 #[test]
 fn keys_switch_style_split_and_mirror_and_take_snapshots() {
     let Some(screen) = Screen::start() else {
@@ -259,12 +266,6 @@ fn a_camera_that_falls_silent_is_reported_and_goes_on() {
     write_clip(&folder.join("clip.mp4"), &ticks);
     let app = App::start(&screen, folder, &["--stats", "stats.json"]);
     screen.wait_for(folder, "the red style", |shot| is(at(shot, 320, 240), RED));
-    let told = |shot: &Frame| {
-        // the notice is yellow on dark ground at the bottom
-        let yellow = |p: [u8; 3]| p[0] > 240 && (180..220).contains(&p[1]) && p[2] < 90;
-        let band = (430..475).flat_map(|y| (100..540).map(move |x| (x, y)));
-        band.filter(|&(x, y)| yellow(at(shot, x, y))).count() > 400
-    };
     screen.wait_for(folder, "a word about the silence", told);
     screen.wait_for(folder, "pictures again", |shot| {
         !told(shot) && is(at(shot, 320, 240), RED)
@@ -274,6 +275,37 @@ fn a_camera_that_falls_silent_is_reported_and_goes_on() {
     let figures = figures(&folder.join("stats.json"));
     assert!(number(&figures, "longest_gap_ms") > 2500.0, "{figures}");
     assert!(number(&figures, "captured") > 25.0, "it went on: {figures}");
+}
+
+#[test]
+fn a_style_that_cannot_be_had_is_told_and_the_title_names_the_one_that_is_painted() {
+    let Some(screen) = Screen::start() else {
+        return;
+    };
+    let studio = studio();
+    let folder = studio.path();
+    let broken = folder.join("data/repaint/models/c_broken.safetensors");
+    std::fs::write(broken, "no model").expect("written");
+    let app = App::start(&screen, folder, &[]);
+    let title = || screen.xdotool(&["search", "--name", "^repaint - ", "getwindowname"]);
+    screen.wait_for(folder, "the red style", |shot| is(at(shot, 320, 240), RED));
+    screen.press("2");
+    screen.wait_for(folder, "the blue style", |shot| {
+        is(at(shot, 320, 240), BLUE)
+    });
+    std::thread::sleep(Duration::from_secs(4)); // until the notice of the help is gone
+    screen.press("3");
+    screen.wait_for(folder, "what is wrong with the style", |shot| {
+        told(shot) && is(at(shot, 320, 240), BLUE)
+    });
+    assert_eq!(title(), "repaint - b_blue");
+    screen.press("1");
+    screen.wait_for(folder, "the red style again", |shot| {
+        !told(shot) && is(at(shot, 320, 240), RED)
+    });
+    assert_eq!(title(), "repaint - a_red");
+    screen.press("q");
+    app.finish();
 }
 
 #[test]

@@ -41,9 +41,6 @@ pub(super) struct Artist {
     strokes: Strokes,
     /// Short side of what is shown where no larger one is painted, in pixels.
     shown: u32,
-    /// Style in the engine, and the one last asked for that cannot be had.
-    style: usize,
-    refused: Option<usize>,
     /// The engine that does not paint, if there is one, while it is not being prepared for the next style.
     spare: Option<Box<dyn Backend>>,
     preparing: Worker<Preparation>,
@@ -72,12 +69,12 @@ struct Fade {
 }
 
 impl Artist {
-    /// Paints with `painter`, into which `style` of `styles` is loaded; `spare` is an engine for
+    /// Paints with `painter`, into which the one of `styles` is loaded that is painted; `spare` is an engine for
     /// the next style, without which there is none. `rate` chooses the resolution while the controls say so; paintings are enlarged towards
     /// a short side of `ceiling`.
     pub fn new(
         (painter, spare): (Painter, Option<Box<dyn Backend>>),
-        (styles, style): (Styles, usize),
+        styles: Styles,
         shared: Shared,
         rate: Option<RateControl>,
         (strokes, ceiling): (Strokes, u32),
@@ -99,8 +96,6 @@ impl Artist {
             rate,
             strokes,
             shown: ceiling.min(SHOWN),
-            style,
-            refused: None,
             spare,
             preparing,
             scaler: Scaler::default(),
@@ -117,7 +112,7 @@ impl Artist {
         let controls = read(&self.shared);
         let changed = self.last_controls != Some(controls)
             || self.fade.is_some()
-            || (controls.style != self.style && self.refused != Some(controls.style));
+            || self.styles.meant(controls.style) != self.styles.painted();
         self.last_controls = Some(controls);
         let frozen = match (controls.frozen, shot) {
             (false, Some(shot)) => {
@@ -149,9 +144,9 @@ impl Artist {
         self.scaler
             .run(&shot.frame, shown, controls.mirror, &mut picture.source)?;
         picture.at = if frozen { start } else { shot.at };
-        self.change_style(controls.style, picture.painted)?;
-        self.painter
-            .set_strokes(enlarging(self.strokes, picture.painted, shown));
+        let strokes = enlarging(self.strokes, picture.painted, shown);
+        self.change_style(controls.style, strokes.size(shown));
+        self.painter.set_strokes(strokes);
         self.painter.set_strength(controls.strength);
         self.painter.set_keep_colors(controls.keep_colors);
         self.painter.set_steadiness(controls.steadiness);
@@ -184,16 +179,16 @@ impl Artist {
     }
 
     /// Prepares the style that the controls ask for, once it has been read, and lets the last
-    /// painting pass into it when it is ready. A style that cannot be had leaves the old one.
-    fn change_style(&mut self, wanted: usize, size: (usize, usize)) -> Result<()> {
+    /// painting pass into it when it is ready. A style that cannot be had leaves the old one. `size` is that of
+    /// what the engine paints.
+    fn change_style(&mut self, wanted: usize, size: (usize, usize)) {
         if let Some(ready) = self.preparing.done() {
-            let style = ready.style;
-            if ready.result.is_err() {
-                self.refused = Some(style);
+            if let Err(error) = &ready.result {
+                self.styles.refuse(ready.style, error);
                 self.spare = Some(ready.engine);
-            } else if style == wanted {
+            } else if ready.style == wanted {
                 self.spare = Some(self.painter.exchange(ready.engine));
-                self.style = style;
+                self.styles.set_painted(wanted);
                 self.fade = (!self.last_painting.pixels.is_empty()).then(|| Fade {
                     from: self.last_painting.clone(),
                     since: Instant::now(),
@@ -204,24 +199,18 @@ impl Artist {
                 self.spare = Some(ready.engine); // the wish has changed meanwhile
             }
         }
-        if wanted == self.style || self.refused == Some(wanted) {
-            return Ok(());
+        let is_read = self.styles.model(wanted).is_some(); // or the next frame asks again
+        if is_read
+            && self.styles.meant(wanted) != self.styles.painted()
+            && let Some(engine) = self.spare.take()
+        {
+            self.preparing.send(Preparation {
+                engine,
+                style: wanted,
+                sample: Frame::new(size.0, size.1),
+                result: Ok(()),
+            });
         }
-        match self.styles.model(wanted) {
-            None => {} // still being read: the next frame asks again
-            Some(Err(_)) => self.refused = Some(wanted),
-            Some(Ok(_)) => {
-                if let Some(engine) = self.spare.take() {
-                    self.preparing.send(Preparation {
-                        engine,
-                        style: wanted,
-                        sample: Frame::new(size.0, size.1),
-                        result: Ok(()),
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -249,7 +238,99 @@ impl Fade {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use anyhow::ensure;
+
     use super::*;
+    use crate::commands::webcam::show::lock;
+    use crate::frame::Carried;
+    use crate::model::Model;
+
+    /// An engine that hands the picture on, notes the sizes of what it gets, and has no place for one model.
+    struct Engine(Arc<Mutex<Vec<(usize, usize)>>>);
+
+    const TOO_LARGE: &str = "udnie";
+
+    impl Backend for Engine {
+        fn name(&self) -> &str {
+            "test"
+        }
+
+        fn load(&mut self, model: &Model) -> Result<()> {
+            ensure!(model.metadata.name != TOO_LARGE, "out of memory");
+            Ok(())
+        }
+
+        fn has_memory(&self) -> bool {
+            false
+        }
+
+        fn stylize_after(
+            &mut self,
+            _last: Option<&Carried>,
+            input: &Frame,
+            output: &mut Frame,
+        ) -> Result<()> {
+            lock(&self.0).push((input.width, input.height));
+            output.shape_like(input);
+            output.pixels.copy_from_slice(&input.pixels);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_style_that_the_engine_refuses_is_told_and_others_are_painted_at_once() -> Result<()> {
+        let (styles, first) = Styles::gather("the_scream")?;
+        let reading = styles.read_all(&Arc::new(AtomicBool::new(false)))?;
+        assert!(reading.join().is_ok());
+        let number = |name: &str| {
+            let is = |&style: &usize| matches!(styles.model(style), Some(Ok(model)) if model.metadata.name == name);
+            (0..styles.count()).find(is).expect(name)
+        };
+        let (large, other) = (number(TOO_LARGE), number("starry_night"));
+        let sizes = Arc::default();
+        let engine = || Box::new(Engine(Arc::clone(&sizes)));
+        let shared = Arc::new(Mutex::new(Controls {
+            style: large,
+            side: 240,
+            ..Controls::default()
+        }));
+        let painter = Painter::new(engine(), 1.0, false);
+        let mut artist = Artist::new(
+            (painter, Some(engine())),
+            styles.clone(),
+            Arc::clone(&shared),
+            None,
+            (Strokes::Times(2.0), 240),
+        )?;
+        let shot = Shot {
+            frame: Frame::new(320, 240),
+            ..Shot::default()
+        };
+        let (start, mut picture) = (Instant::now(), Picture::default());
+        let mut paint_until = |done: &dyn Fn() -> bool| -> Result<()> {
+            while !done() {
+                assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+                assert!(artist.paint(Some(&shot), &mut picture)?);
+            }
+            Ok(())
+        };
+        paint_until(&|| styles.trouble(large).is_some())?;
+        let words = styles.trouble(large).unwrap_or_default();
+        assert!(
+            words.ends_with("cannot be painted: out of memory"),
+            "{words}"
+        );
+        assert_eq!(styles.meant(large), first);
+        lock(&shared).style = other;
+        paint_until(&|| styles.painted() == other)?;
+        assert_eq!(styles.meant(large), other);
+        // The engine was prepared for what it paints, strokes of twice their size.
+        let sizes = lock(&sizes);
+        assert!(sizes.iter().all(|&size| size == (160, 120)), "{sizes:?}");
+        Ok(())
+    }
 
     fn flat(value: u8) -> Frame {
         let mut frame = Frame::new(8, 8);

@@ -1,5 +1,6 @@
 //! What the user can change while it runs, and the keys and mouse moves that change it.
 
+use super::USUAL_SIDE;
 use crate::media::window::{Key, Mouse, Press};
 
 /// Change of the strength by one key press or turn of the wheel.
@@ -44,6 +45,26 @@ pub(super) struct Controls {
     pub figures: bool,
     /// Whether the help is shown.
     pub help: bool,
+}
+
+impl Default for Controls {
+    /// All paint, as large as it is fast enough.
+    fn default() -> Self {
+        Self {
+            style: 0,
+            strength: 1.0,
+            keep_colors: false,
+            mirror: false,
+            frozen: false,
+            steadiness: 0.0,
+            side: USUAL_SIDE,
+            automatic: true,
+            split: None,
+            dragging: false,
+            figures: true,
+            help: false,
+        }
+    }
 }
 
 /// What a key asks for beyond a change of the controls.
@@ -153,23 +174,6 @@ impl Controls {
 mod tests {
     use super::*;
 
-    fn controls() -> Controls {
-        Controls {
-            style: 0,
-            strength: 1.0,
-            keep_colors: false,
-            mirror: false,
-            frozen: false,
-            steadiness: 0.0,
-            side: 480,
-            automatic: true,
-            split: None,
-            dragging: false,
-            figures: true,
-            help: false,
-        }
-    }
-
     fn press(controls: &mut Controls, key: Key) -> Option<Action> {
         let repeated = false;
         controls.press(Press { key, repeated }, 4, 720)
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn arrows_go_round_the_styles_and_digits_choose_among_those_there_are() {
-        let mut controls = controls();
+        let mut controls = Controls::default();
         press(&mut controls, Key::Left);
         assert_eq!(controls.style, 3);
         press(&mut controls, Key::Right);
@@ -190,7 +194,7 @@ mod tests {
 
     #[test]
     fn strength_stays_between_nothing_and_all() {
-        let mut controls = controls();
+        let mut controls = Controls::default();
         press(&mut controls, Key::Up);
         assert_eq!(controls.strength, 1.0);
         for _ in 0..12 {
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn plus_and_minus_end_the_automatic_and_stay_in_bounds() {
-        let mut controls = controls();
+        let mut controls = Controls::default();
         press(&mut controls, Key::Letter('-'));
         assert_eq!((controls.side, controls.automatic), (384, false));
         for _ in 0..20 {
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_switch_whose_key_is_held_down_switches_once() {
-        let mut controls = controls();
+        let mut controls = Controls::default();
         let held = |key| Press {
             key,
             repeated: true,
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_split_line_follows_the_mouse_that_took_hold_of_it() {
-        let mut controls = controls();
+        let mut controls = Controls::default();
         press(&mut controls, Key::Letter('s'));
         let at = |x: f32, down| Mouse {
             at: (x, 50.0),

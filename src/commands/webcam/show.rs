@@ -232,7 +232,8 @@ impl Show {
         if !controls.figures && now != then {
             self.tell(now.replace('\n', ", "));
         }
-        let title = format!("repaint - {}", self.styles.title(controls.style));
+        let meant = self.styles.meant(controls.style);
+        let title = format!("repaint - {}", self.styles.title(meant));
         if title != self.title
             && let Some(window) = &mut self.window
         {
@@ -307,10 +308,11 @@ impl Show {
             }
             (Some((words, since)), None) if now - *since < NOTICE => words.clone(),
             // The style before it is painted on.
-            _ => match self.styles.model(controls.style) {
-                Some(Err(words)) => words.clone(),
-                _ => String::new(),
-            },
+            _ => self
+                .styles
+                .trouble(controls.style)
+                .unwrap_or_default()
+                .into(),
         };
         let mut words = Words {
             notice,
@@ -360,6 +362,11 @@ fn describe(styles: &Styles, controls: &Controls) -> String {
         0.0 => "not steadied".to_string(),
         part => format!("steadiness {:.0}%", part * 100.0),
     });
-    let (key, title) = (controls.style + 1, styles.title(controls.style));
-    format!("{key} {title}\n{}", settings.join(", "))
+    let style = styles.meant(controls.style);
+    format!(
+        "{} {}\n{}",
+        style + 1,
+        styles.title(style),
+        settings.join(", ")
+    )
 }

@@ -1,28 +1,34 @@
 //! The styles to switch between: every known model, read in the background.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::model::Model;
 use crate::styles::{self, Origin};
 
 /// The models, by the order of their keys. Clones share them.
 #[derive(Clone)]
-pub(super) struct Styles(Arc<Vec<Style>>);
+pub(super) struct Styles {
+    list: Arc<Vec<Style>>,
+    /// The number of the one that is painted.
+    painted: Arc<AtomicUsize>,
+}
 
 struct Style {
     name: String,
     origin: Origin,
     model: OnceLock<Result<Model, String>>,
+    /// Why the engine does not take it.
+    refused: OnceLock<String>,
 }
 
 impl Styles {
     /// The user's models and those built-in ones that are as wide as `first` (a name or file), small ones
-    /// where none is; `first` comes first when it is none of them. Returns the number of `first`. Fails
-    /// when `first` cannot be read.
+    /// where none is; `first` comes first when it is none of them. Returns the number of `first`, which is painted.
+    /// Fails when `first` cannot be read.
     pub fn gather(first: &str) -> Result<(Self, usize)> {
         let origin = styles::locate(first)?;
         let name = origin.name(first);
@@ -49,9 +55,13 @@ impl Styles {
             name,
             origin,
             model: OnceLock::new(),
+            refused: OnceLock::new(),
         });
-        let styles = Self(Arc::new(styles.collect()));
-        let _ = styles.0[place].model.set(Ok(chosen));
+        let styles = Self {
+            list: Arc::new(styles.collect()),
+            painted: Arc::new(AtomicUsize::new(place)),
+        };
+        let _ = styles.list[place].model.set(Ok(chosen));
         Ok((styles, place))
     }
 
@@ -62,7 +72,7 @@ impl Styles {
             .name("models".into())
             .spawn(move || {
                 let wanted = |_: &&Style| !ended.load(Ordering::Relaxed);
-                for style in styles.0.iter().take_while(wanted) {
+                for style in styles.list.iter().take_while(wanted) {
                     style.model.get_or_init(|| {
                         styles::open(&style.name, &style.origin).map_err(|e| format!("{e:#}"))
                     });
@@ -73,12 +83,44 @@ impl Styles {
 
     /// Number of styles; at least one.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// The model of a style: `None` until it is read, an error when it cannot be.
     pub fn model(&self, style: usize) -> Option<&Result<Model, String>> {
-        self.0[style].model.get()
+        self.list[style].model.get()
+    }
+
+    /// The number of the style that is painted.
+    pub fn painted(&self) -> usize {
+        self.painted.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this style is painted from now on.
+    pub fn set_painted(&self, style: usize) {
+        self.painted.store(style, Ordering::Relaxed);
+    }
+
+    /// Notes why the engine does not take a style.
+    pub fn refuse(&self, style: usize, error: &Error) {
+        let words = format!("`{}` cannot be painted: {error:#}", self.title(style));
+        let _ = self.list[style].refused.set(words);
+    }
+
+    /// Why a style cannot be had.
+    pub fn trouble(&self, style: usize) -> Option<&str> {
+        match self.model(style) {
+            Some(Err(words)) => Some(words),
+            _ => self.list[style].refused.get().map(String::as_str),
+        }
+    }
+
+    /// The style that is painted, or is about to be, where `wanted` is asked for.
+    pub fn meant(&self, wanted: usize) -> usize {
+        match self.trouble(wanted) {
+            None => wanted,
+            Some(_) => self.painted(),
+        }
     }
 
     /// What to call a style on the screen: its title where that is known.
@@ -88,7 +130,7 @@ impl Styles {
                 "" => &model.metadata.name,
                 title => title,
             },
-            _ => &self.0[style].name,
+            _ => &self.list[style].name,
         }
     }
 }
@@ -106,9 +148,12 @@ mod tests {
             ("The Scream", Width::Small),
         ] {
             let (styles, place) = Styles::gather(first)?;
-            assert_eq!(styles.0[place].name, first.to_lowercase().replace(' ', "_"));
+            assert_eq!(
+                styles.list[place].name,
+                first.to_lowercase().replace(' ', "_")
+            );
             let built_in = |style: &&Style| matches!(style.origin, Origin::BuiltIn(_));
-            let built_in: Vec<_> = styles.0.iter().filter(built_in).collect();
+            let built_in: Vec<_> = styles.list.iter().filter(built_in).collect();
             assert_eq!(built_in.len(), 8);
             for style in built_in {
                 assert_eq!(style.origin, Origin::BuiltIn(width));
