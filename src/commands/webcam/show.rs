@@ -132,7 +132,10 @@ impl Show {
                     if let Some(old) = self.current.replace(picture) {
                         live.give_back(old);
                     }
-                    began.get_or_insert_with(Instant::now);
+                    if began.is_none() {
+                        began = Some(Instant::now());
+                        lock(&self.count).begin(live.captured(), self.dropped(live));
+                    }
                     true
                 }
                 Taken::Nothing => false,

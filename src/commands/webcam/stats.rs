@@ -18,6 +18,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Counts what is shown.
 pub(super) struct Stats {
     start: Instant,
+    /// Frames that were captured and dropped before the first picture was shown.
+    before: (u64, u64),
     shown: u64,
     /// Sum of the short sides of what was shown, in pixels.
     sides: u64,
@@ -68,6 +70,7 @@ impl Stats {
     pub fn new(now: Instant) -> Self {
         Self {
             start: now,
+            before: (0, 0),
             shown: 0,
             sides: 0,
             last_shown: None,
@@ -82,6 +85,11 @@ impl Stats {
                 rates: Rates::default(),
             },
         }
+    }
+
+    /// The first picture is there, after as many frames `captured` and `dropped`: what came before it was loading.
+    pub fn begin(&mut self, captured: u64, dropped: u64) {
+        self.before = (captured.saturating_sub(1), dropped);
     }
 
     /// `picture` is on the screen at `now`.
@@ -129,8 +137,10 @@ impl Stats {
     }
 
     /// The figures of the whole run from the first picture on. `captured`, `dropped`
-    /// and `unrecorded` (painted, but too fast for the encoder) count frames.
+    /// and `unrecorded` (painted, but too fast for the encoder) count frames from the start.
     pub fn figures(&self, captured: u64, dropped: u64, unrecorded: u64, now: Instant) -> Figures {
+        let captured = captured.saturating_sub(self.before.0);
+        let dropped = dropped.saturating_sub(self.before.1);
         let seconds = (now - self.start).as_secs_f64().max(1e-9);
         let per_second = |count: u64| count as f64 / seconds;
         Figures {
@@ -195,6 +205,20 @@ mod tests {
         assert!((figures.shown_fps - 50.5).abs() < 0.01, "{figures:?}");
         assert_eq!((figures.shown, figures.dropped), (101, 7));
         assert!((figures.mean_side - (4.0 + 8.0 * 100.0) / 101.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_captured_while_the_engine_was_loading_does_not_count() {
+        let start = Instant::now();
+        let mut stats = Stats::new(start);
+        stats.begin(26, 25); // a second of a camera
+        for i in 0..=25 {
+            stats.shown(&picture(start, 2), start + ms(1000 + i * 40));
+        }
+        let figures = stats.figures(52, 26, 0, start + ms(2000));
+        assert_eq!((figures.captured, figures.dropped), (27, 1));
+        assert!((figures.captured_fps - 27.0).abs() < 1e-6, "{figures:?}");
+        assert!((figures.shown_fps - 26.0).abs() < 1e-6, "{figures:?}");
     }
 
     #[test]
