@@ -133,9 +133,9 @@ pub struct PaintArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     pub device: DeviceArg,
-    /// CPU instructions to use; the best that the CPU has when not given
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    pub cpu_level: Option<LevelArg>,
+    /// CPU instructions to use (generic, neon, avx2, avx512); the best that the CPU has when not given
+    #[arg(long, value_name = "LEVEL")]
+    pub cpu_level: Option<Level>,
     /// Replace outputs that exist
     #[arg(long)]
     pub overwrite: bool,
@@ -172,19 +172,6 @@ pub enum DeviceArg {
     Cpu,
     /// The NVIDIA GPU
     Cuda,
-}
-
-/// `--cpu-level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LevelArg {
-    /// What every CPU has
-    Generic,
-    /// NEON of 64-bit ARM
-    Neon,
-    /// AVX2 and FMA
-    Avx2,
-    /// AVX-512F
-    Avx512,
 }
 
 /// `repaint image`.
@@ -228,9 +215,9 @@ pub struct BenchArgs {
     /// Engine to time
     #[arg(long, value_enum, default_value_t = BenchBackend::Own)]
     pub backend: BenchBackend,
-    /// CPU instructions to use; the best that the CPU has when not given
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    pub cpu_level: Option<LevelArg>,
+    /// CPU instructions to use (generic, neon, avx2, avx512); the best that the CPU has when not given
+    #[arg(long, value_name = "LEVEL")]
+    pub cpu_level: Option<Level>,
     /// Time the frames of a film, steadied as `repaint video` does it, instead of a still
     #[arg(long)]
     pub film: bool,
@@ -250,17 +237,6 @@ pub enum BenchBackend {
     Own,
     /// The reference
     Candle,
-}
-
-impl From<LevelArg> for Level {
-    fn from(level: LevelArg) -> Self {
-        match level {
-            LevelArg::Generic => Self::Generic,
-            LevelArg::Neon => Self::Neon,
-            LevelArg::Avx2 => Self::Avx2,
-            LevelArg::Avx512 => Self::Avx512,
-        }
-    }
 }
 
 impl From<DeviceArg> for Device {

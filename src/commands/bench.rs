@@ -186,8 +186,10 @@ impl Engine {
                 remark!("{text}");
             }
         }
-        let level = args.cpu_level.map(Into::into);
-        Ok(Self::Cpu(Box::new(Cpu::new(Some(threads), level)?)))
+        Ok(Self::Cpu(Box::new(Cpu::new(
+            Some(threads),
+            args.cpu_level,
+        )?)))
     }
 
     fn backend(&mut self) -> &mut dyn Backend {

@@ -32,9 +32,8 @@ pub(super) fn existing(overwrite: bool) -> Existing {
 /// Opens the engine that the arguments ask for. The first time, says what becomes of an NVIDIA GPU.
 pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
     static SAID: Once = Once::new();
-    let level = args.cpu_level.map(Into::into);
     let threads = args.threads.map(usize::from);
-    let opened = backend::open(args.device.into(), threads, level)?;
+    let opened = backend::open(args.device.into(), threads, args.cpu_level)?;
     SAID.call_once(|| {
         if let Some(remark) = &opened.remark {
             remark!("{remark}");

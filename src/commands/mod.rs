@@ -31,9 +31,10 @@ use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Command, ModelsCommand};
+use crate::kernels::Level;
 use crate::output;
 
 use checks::{ensure_input_file, ensure_not_input, existing, open_painter};
@@ -59,6 +60,7 @@ impl std::error::Error for Interrupted {}
 
 /// Runs a command to its end.
 pub fn run(command: &Command) -> Result<()> {
+    Level::limit().map_err(|words| anyhow!(words))?;
     let keeps_something = match command {
         Command::Bench(_) => false,
         Command::Image(args) => args.inputs.len() > 1,

@@ -29,6 +29,23 @@ impl std::fmt::Display for Level {
     }
 }
 
+impl std::str::FromStr for Level {
+    type Err = String;
+
+    /// The level that is displayed so. The error says what was expected.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |level: &Self| level.to_string() == text;
+        let found = ALL.into_iter().find(named);
+        found.ok_or_else(|| "expected generic, neon, avx2 or avx512".to_string())
+    }
+}
+
+/// Every level, the lowest first.
+const ALL: [Level; 4] = [Level::Generic, Level::Neon, Level::Avx2, Level::Avx512];
+
+/// The variable that bounds the level.
+const VARIABLE: &str = "REPAINT_CPU_LEVEL";
+
 impl Level {
     /// The highest level the CPU has.
     pub fn supported() -> Self {
@@ -44,26 +61,32 @@ impl Level {
         }
     }
 
-    /// The level to use: the highest one, unless `REPAINT_CPU_LEVEL` (`generic`, `avx2`, `avx512`)
-    /// names a lower one; NEON is the highest of ARM. Read once.
+    /// The level to use: the highest one, unless [`Level::limit`] is lower; NEON is the highest of ARM. Read once.
     pub fn detected() -> Self {
         static DETECTED: OnceLock<Level> = OnceLock::new();
         *DETECTED.get_or_init(|| {
-            let limit = match std::env::var("REPAINT_CPU_LEVEL").as_deref() {
-                Ok("generic") => Self::Generic,
-                Ok("avx2") => Self::Avx2,
-                _ => Self::Avx512,
-            };
-            limit.min(Self::supported())
+            let limit = Self::limit().ok().flatten();
+            limit.map_or(Self::supported(), |limit| limit.min(Self::supported()))
         })
+    }
+
+    /// The level that `REPAINT_CPU_LEVEL` names, where it is set. Fails in one line when it names none.
+    pub fn limit() -> Result<Option<Self>, String> {
+        let text = std::env::var_os(VARIABLE).unwrap_or_default();
+        let text = text.to_string_lossy();
+        match &*text {
+            "" => Ok(None),
+            text => match text.parse() {
+                Ok(level) => Ok(Some(level)),
+                Err(expected) => Err(format!("{VARIABLE} is `{text}`: {expected}")),
+            },
+        }
     }
 
     /// Every level the CPU has, the lowest first.
     pub fn all_supported() -> Vec<Self> {
-        let all = [Self::Generic, Self::Neon, Self::Avx2, Self::Avx512];
-        all.into_iter()
-            .filter(|level| level.is_supported())
-            .collect()
+        let all = ALL.into_iter();
+        all.filter(|level| level.is_supported()).collect()
     }
 
     /// Runs `work`, compiled for the instructions of this level as far as it is inlined.

@@ -1,6 +1,7 @@
 //! What mistakes are called: values of options, files of another kind, places.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::{assert_misused, assert_refused, playground, repaint};
 
@@ -194,4 +195,25 @@ fn levels_are_called_as_the_option_has_them() {
     assert_refused(folder.path(), &args, &[&words]);
     let highest = repaint::kernels::Level::supported().to_string();
     assert_refused(folder.path(), &args, &[&highest]);
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused_wherever_it_is_named() {
+    let folder = playground();
+    let expected = "expected generic, neon, avx2 or avx512";
+    let args = ["bench", "--cpu-level", "avx3"];
+    assert_misused(folder.path(), &args, &["'avx3'", "--cpu-level", expected]);
+    for (level, code) in [("avx3", 1), ("generic", 0), ("", 0)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_repaint"))
+            .args(["models", "list"])
+            .env("REPAINT_CPU_LEVEL", level)
+            .output()
+            .expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        if code == 1 {
+            let words = format!("error: REPAINT_CPU_LEVEL is `avx3`: {expected}");
+            assert_eq!(said.trim_end(), words);
+        }
+    }
 }

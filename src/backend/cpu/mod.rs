@@ -43,7 +43,7 @@ impl Cpu {
         let level = level.unwrap_or_else(Level::detected);
         ensure!(
             level.is_supported(),
-            "this CPU has no {level}: its highest level is {}, leave out --cpu-level",
+            "this CPU has no {level}: its highest level is {}, leave out --cpu-level and REPAINT_CPU_LEVEL",
             Level::supported()
         );
         Ok(Self {
