@@ -1,7 +1,7 @@
 //! The thread that opens a camera and reads it, and where it lays what it read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ impl Opening {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.answer.recv_timeout(left.min(patience)) {
             Ok(mode) => Ok(Opened::Yes(self.reader, mode?)),
-            Err(_) if left > patience => Ok(Opened::NotYet(self)),
+            Err(RecvTimeoutError::Timeout) if left > patience => Ok(Opened::NotYet(self)),
             Err(_) => Err(NokhwaError::GeneralError(
                 "it does not answer: unplug it and plug it in again".into(),
             )),
@@ -167,5 +167,14 @@ mod tests {
         opening.deadline = Instant::now();
         let error = opening.finish().err().unwrap().to_string();
         assert!(error.contains("does not answer"), "{error}");
+    }
+
+    #[test]
+    fn a_camera_whose_driver_panics_is_given_up_at_once() {
+        let open = || -> Result<((), CameraFormat), NokhwaError> {
+            std::panic::resume_unwind(Box::new("no such mode"))
+        };
+        let opening = Opening::begin(open, |()| unreachable!()).unwrap();
+        assert!(opening.wait(Duration::from_secs(5)).is_err());
     }
 }
