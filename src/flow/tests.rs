@@ -103,7 +103,11 @@ fn a_picture_without_detail_does_not_move() {
         let motion = track(&frame, &frame).unwrap();
         let Motion { across, down, .. } = &motion;
         assert!(across.iter().chain(down).all(|&v| v == 0.0));
-        assert!(motion.error.iter().all(|&v| v == 0.0));
+        let (cells, rim) = (motion.cells, RIM.div_ceil(motion.cells.side));
+        let rows = motion.error.chunks(cells.width).take(cells.height - rim);
+        for row in rows {
+            assert!(row[..cells.width - rim].iter().all(|&v| v == 0.0));
+        }
     }
 }
 
@@ -161,7 +165,7 @@ fn a_carried_picture_is_the_moved_picture_and_what_comes_from_outside_is_invalid
             count += 1;
         }
     }
-    assert!(count > width * height * 9 / 10, "{count} valid");
+    assert!(count > width * height * 17 / 20, "{count} valid");
     let mean = sum / f64::from(3 * count as u32);
     assert!(mean < 3.0, "mean difference {mean}");
 }
@@ -180,7 +184,9 @@ fn what_was_covered_is_invalid() {
         }
     }
     let carried = carry(&covered, &track(&covered, &free).unwrap());
-    let invalid = carried.valid.iter().filter(|&&v| v == 0).count();
+    let inner = carried.valid.chunks(320).take(200);
+    let invalid = inner.flat_map(|row| &row[..280]).filter(|&&v| v == 0);
+    let invalid = invalid.count();
     assert!((4000..9000).contains(&invalid), "{invalid} of 6400");
     assert_eq!(carried.valid[120 * 320 + 140], 0);
     assert_eq!(carried.valid[20 * 320 + 20], 255);
