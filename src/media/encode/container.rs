@@ -13,7 +13,7 @@ use av::codec::Id;
 const NOT_IN_MOV: [Id; 6] = [Id::FLAC, Id::OPUS, Id::TRUEHD, Id::VP8, Id::VP9, Id::AV1];
 
 /// What FFmpeg writes to Matroska and does not decode from there.
-const NOT_HEARD: [Id; 2] = [Id::ADPCM_SWF, Id::TTA];
+const NOT_DECODED: [Id; 3] = [Id::ADPCM_SWF, Id::TTA, Id::QTRLE];
 
 /// The containers that files are written in, by the ending of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Container {
         let compliance = match self {
             // FFmpeg says that mov holds these, and refuses them when it comes to it.
             Self::Mov if NOT_IN_MOV.contains(&codec) => return false,
-            Self::Matroska if NOT_HEARD.contains(&codec) => return false,
+            Self::Matroska if NOT_DECODED.contains(&codec) => return false,
             // Otherwise it says that Matroska holds everything, as what AVI has numbers for.
             Self::Matroska => av::ffi::FF_COMPLIANCE_NORMAL,
             // FLAC and Opus in mp4 count as experimental before FFmpeg 6.
@@ -88,9 +88,13 @@ impl Container {
 
     /// Fails with words for people when it cannot hold the video of an encoder.
     pub(super) fn ensure_holds(self, codec: &av::Codec) -> Result<()> {
+        let remedy = match self {
+            Self::Matroska => "",
+            _ => "write an .mkv file or ",
+        };
         ensure!(
             self.holds(codec.id()),
-            "{} files cannot hold the video of `{}`: write an .mkv file or choose another --codec",
+            "{} files cannot hold the video of `{}`: {remedy}choose another --codec",
             self.name(),
             codec.name()
         );
