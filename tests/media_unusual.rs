@@ -16,19 +16,6 @@ use repaint::media::picture;
 const PICTURE: &str = "-f lavfi -i testsrc2=s=64x64:r=10:d=2";
 const BOTH: &str = "-f lavfi -i testsrc2=s=64x64:r=10:d=2 -f lavfi -i sine=d=2";
 
-/// Runs `repaint video` at strength 0 in the folder of `files`; whether it succeeded, and what it said.
-fn video(files: &Files, args: &str) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_repaint"))
-        .arg("video")
-        .args(args.split(' '))
-        .args(["--strength", "0", "--device", "cpu"])
-        .current_dir(files.path(""))
-        .output()
-        .expect("the program starts");
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.success(), words)
-}
-
 #[test]
 fn a_damaged_packet_of_sound_ends_no_film() -> Result<()> {
     let Some(files) = Files::new()? else {
@@ -45,13 +32,15 @@ fn a_damaged_packet_of_sound_ends_no_film() -> Result<()> {
         .filter(|i| of_sound(&whole[188 * i..]))
         .collect();
     let mut told = 0;
-    for (i, ending) in ["mp4", "mkv", "mov", "m4v"].into_iter().enumerate() {
+    for (i, ending) in ["mp4", "mkv", "mov", "m4v", "webm"].into_iter().enumerate() {
         let lost = sound[sound.len() / 3 + i];
         let rest = [&whole[..188 * lost], &whole[188 * (lost + 1)..]].concat();
         let (from, to) = (format!("{i}.ts"), format!("{i}.{ending}"));
         std::fs::write(files.path(&from), rest)?;
         let remarks = files.convert(&from, &to)?;
-        told += usize::from(remarks.contains("damaged packets left out"));
+        let is_told = remarks.contains("damaged packets left out");
+        assert!(is_told || ending != "webm", "{remarks}");
+        told += usize::from(is_told);
         assert_eq!(times(&files.path(&to), "v").len(), 20, "{remarks}");
         let sound = times(&files.path(&to), "a");
         assert!(
@@ -341,12 +330,12 @@ fn parts_of_films_without_times_and_their_last_frames_are_found() -> Result<()> 
         &format!("{BOTH} -c:v libx264 -c:a aac"),
         &files.path("a.mp4"),
     );
-    let (done, words) = video(&files, "a.h264 b.mp4 --from 0.5 --to 1");
+    let (done, words) = files.video("a.h264 b.mp4 --from 0.5 --to 1");
     assert!(done, "{words}");
     assert_eq!(frames(&files.path("b.mp4"))?.len(), 5);
-    let (done, words) = video(&files, "a.h264 c.mp4 --from 3");
+    let (done, words) = files.video("a.h264 c.mp4 --from 3");
     assert!(!done && words.contains("ends before 3.000 s"), "{words}");
-    let (done, words) = video(&files, "a.mp4 d.mp4 --from 1.98");
+    let (done, words) = files.video("a.mp4 d.mp4 --from 1.98");
     assert!(done, "{words}");
     assert_eq!(frames(&files.path("d.mp4"))?.len(), 1);
     Ok(())

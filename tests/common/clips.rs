@@ -85,6 +85,19 @@ impl Files {
         let (_, remarks) = convert(&self.path(from), &self.path(to), None)?;
         Ok(remarks.join("\n"))
     }
+
+    /// Runs `repaint video` at strength 0 in the folder; whether it succeeded, and what it said.
+    pub fn video(&self, args: &str) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_repaint"))
+            .arg("video")
+            .args(args.split(' '))
+            .args(["--strength", "0", "--device", "cpu"])
+            .current_dir(self.path(""))
+            .output()
+            .expect("the program starts");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), words)
+    }
 }
 
 /// Every frame of a file.

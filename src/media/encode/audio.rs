@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 use ffmpeg_next as av;
 
+use av::codec::Id;
 use av::filter;
 use av::format::context::Output;
 
@@ -13,13 +14,19 @@ use super::Container;
 use super::sound::{AudioEncoder, KEEP_TIMES, Kind, convert};
 use crate::media::ffmpeg::{is_ready, known_layout};
 
+const FAILED: &str = "resampling failed";
+
 /// Decodes one audio stream and encodes it as another codec.
 pub(super) struct AudioTranscoder {
     decoder: av::decoder::Audio,
     encoder: AudioEncoder,
     /// What the sound is where that is not what it was at first, and the graph that makes it that.
     other: Option<(Kind, filter::Graph)>,
+    codec: Id,
     source_base: av::Rational,
+    /// Packets that could not be decoded; those before the first sound may be cut.
+    damaged: u64,
+    begun: bool,
 }
 
 impl AudioTranscoder {
@@ -42,7 +49,10 @@ impl AudioTranscoder {
             decoder,
             encoder,
             other: None,
+            codec: stream.parameters().id(),
             source_base: base,
+            damaged: 0,
+            begun: false,
         })
     }
 
@@ -61,11 +71,14 @@ impl AudioTranscoder {
         self.encoder.begin(bases);
     }
 
-    /// Takes one packet of the source. Damaged ones are passed over.
+    /// Takes one packet of the source. Damaged ones are passed over and counted.
     pub fn write(&mut self, packet: &av::Packet, muxer: &mut Output) -> Result<()> {
         match self.decoder.send_packet(packet) {
             Ok(()) => self.write_decoded(muxer),
-            Err(_) => Ok(()),
+            Err(_) => {
+                self.damaged += 1;
+                Ok(())
+            }
         }
     }
 
@@ -74,47 +87,81 @@ impl AudioTranscoder {
         if self.decoder.send_eof().is_ok() {
             self.write_decoded(muxer)?;
         }
+        self.finish_other(muxer)?;
         self.encoder.finish(muxer)
+    }
+
+    /// What was lost on the way, in one line.
+    pub fn remark(&self) -> Option<String> {
+        let (name, damaged) = (self.codec.name(), self.damaged);
+        (damaged > 0).then(|| format!("audio stream ({name}): damaged packets left out: {damaged}"))
     }
 
     fn write_decoded(&mut self, muxer: &mut Output) -> Result<()> {
         let mut frame = av::frame::Audio::empty();
-        while self.decoder.receive_frame(&mut frame).is_ok() {
+        loop {
+            match is_ready(self.decoder.receive_frame(&mut frame)) {
+                Ok(true) if !self.begun => (self.begun, self.damaged) = (true, 0),
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(_) => {
+                    self.damaged += 1;
+                    return Ok(());
+                }
+            }
             let time = frame.timestamp();
             frame.set_pts(time);
             let layout = known_layout(frame.channel_layout(), frame.channels());
             frame.set_channel_layout(layout);
             self.write_frame(&frame, muxer)?;
         }
-        Ok(())
     }
 
     fn write_frame(&mut self, frame: &av::frame::Audio, muxer: &mut Output) -> Result<()> {
-        const FAILED: &str = "resampling failed";
         let kind = Kind {
             format: frame.format(),
             rate: frame.rate(),
             layout: frame.channel_layout(),
         };
+        if self.other.as_ref().is_none_or(|(other, _)| *other != kind) {
+            self.finish_other(muxer)?;
+        }
         if kind == self.encoder.from() {
             return self.encoder.write(frame, muxer);
         }
-        let mut graph = match self.other.take() {
-            Some((other, graph)) if other == kind => graph,
-            _ => {
-                let ticks = format!("asettb={}", self.source_base);
-                let filters = ["anull", &ticks];
-                convert(kind, self.source_base, self.encoder.from(), filters)?
-            }
+        if self.other.is_none() {
+            let ticks = format!("asettb={}", self.source_base);
+            let filters = ["anull", &ticks];
+            let graph = convert(kind, self.source_base, self.encoder.from(), filters)?;
+            self.other = Some((kind, graph));
+        }
+        if let Some((_, graph)) = &mut self.other {
+            let mut source = graph.get("in").context("no filter `in`")?;
+            source.source().add(frame).context(FAILED)?;
+        }
+        self.write_converted(muxer)
+    }
+
+    /// Writes what filters still hold of sound that is not what it was at first.
+    fn finish_other(&mut self, muxer: &mut Output) -> Result<()> {
+        if let Some((_, graph)) = &mut self.other {
+            let mut source = graph.get("in").context("no filter `in`")?;
+            source.source().flush().context(FAILED)?;
+            self.write_converted(muxer)?;
+        }
+        self.other = None;
+        Ok(())
+    }
+
+    fn write_converted(&mut self, muxer: &mut Output) -> Result<()> {
+        let Some((_, graph)) = &mut self.other else {
+            return Ok(());
         };
-        let mut source = graph.get("in").context("no filter `in`")?;
-        source.source().add(frame).context(FAILED)?;
         let mut sink = graph.get("out").context("no filter `out`")?;
         let mut converted = av::frame::Audio::empty();
         while is_ready(sink.sink().frame(&mut converted)).context(FAILED)? {
             self.encoder.write(&converted, muxer)?;
         }
-        self.other = Some((kind, graph));
         Ok(())
     }
 }

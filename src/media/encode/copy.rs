@@ -272,6 +272,7 @@ impl Copier {
         let late = "a stream that begins late is left out".to_string();
         let of_streams = self.routes.iter().filter_map(|route| match route {
             Route::Copy(copied) => copied.remark(),
+            Route::Transcode(transcoder) => transcoder.remark(),
             _ => None,
         });
         of_streams.chain(self.late.then_some(late))
