@@ -37,7 +37,7 @@ enum Route {
     /// Left out, or painted.
     Skip,
     /// Copied packet by packet.
-    Copy(Copied),
+    Copy(Box<Copied>),
     /// A cover picture, attached as a whole before anything is written.
     Attached,
     /// Sound, decoded and encoded as another codec.
