@@ -16,6 +16,7 @@ mod sound;
 mod spu;
 mod subtitle;
 mod tags;
+mod tags_lost;
 mod video;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use av::rescale;
 pub use container::Container;
 use copy::Copier;
 use sound::AudioEncoder;
+use tags::are_apples;
 use video::VideoEncoder;
 
 use super::decode::{Part, VideoInfo};
@@ -158,12 +160,7 @@ impl Encoder {
         if matches!(container, Container::Matroska | Container::WebM) {
             options.set("cluster_size_limit", CLUSTER);
         } else {
-            // Tags of Apple's devices (place, camera) are only written as pairs of names and values.
-            let apples = muxer
-                .metadata()
-                .iter()
-                .any(|(key, _)| key.starts_with("com."));
-            let flags = if apples {
+            let flags = if are_apples(&muxer.metadata()) {
                 "+faststart+use_metadata_tags"
             } else {
                 "+faststart"

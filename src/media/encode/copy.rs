@@ -17,8 +17,12 @@ use av::rescale;
 
 use super::audio::AudioTranscoder;
 use super::copied::Copied;
+use super::side_data::copy_side_data;
 use super::subtitle::SubtitleTranscoder;
-use super::tags::{FILE_TAGS, OLD_TAGS, attach, copy_chapters, describe, move_time_codes, without};
+use super::tags::{
+    FILE_TAGS, OLD_TAGS, STATISTICS, attach, copy_chapters, describe, move_time_codes, without,
+};
+use super::tags_lost::left_out;
 use super::video::VideoEncoder;
 use super::{Container, microseconds};
 use crate::media::decode::Part;
@@ -98,9 +102,10 @@ impl Copier {
                 routes.push(Route::Skip);
                 continue;
             }
-            routes.push(route(&stream, &input, container, muxer, remarks)?);
+            routes.push(route(&stream, (&input, part), container, muxer, remarks)?);
         }
         muxer.set_metadata(without(&input.metadata(), &FILE_TAGS));
+        remarks.extend(left_out(&muxer.metadata(), container));
         if let Some(painted) = painted.and_then(|stream| input.stream(stream)) {
             move_time_codes(muxer, painted.avg_frame_rate(), part);
         }
@@ -282,7 +287,7 @@ impl Copier {
 /// Decides what becomes of a stream and adds its counterpart to the muxer.
 fn route(
     stream: &av::Stream,
-    input: &Input,
+    (input, part): (&Input, Part),
     container: Container,
     muxer: &mut Output,
     remarks: &mut Vec<String>,
@@ -328,8 +333,13 @@ fn route(
         // source's container; 0 has the muxer choose its own.
         unsafe { (*(*copy.as_mut_ptr()).codecpar).codec_tag = u32::from_le_bytes(tag) };
         let to = copy.index();
-        describe(stream, muxer, to, &[]);
-        return Ok(Route::Copy(Copied::new(stream, to, apple)));
+        copy_side_data(stream, muxer, to);
+        let untrue: &[&str] = match part == Part::default() {
+            true => &[],
+            false => &STATISTICS,
+        };
+        describe(stream, muxer, to, untrue);
+        return Ok(Route::Copy(Box::new(Copied::new(stream, to, apple))));
     }
     let encoded = match kind {
         Type::Audio => Some(
@@ -361,8 +371,8 @@ fn route(
     }
     // Chapter marks of mp4 files also show up as a data stream; they are copied as chapters.
     let chapter_marks = kind == Type::Data && &tag == b"text" && input.nb_chapters() > 0;
-    // The muxer makes a track of the time code itself, by the tag that comes with it.
-    let time_code = apple && kind == Type::Data && stream.metadata().get("timecode").is_some();
+    // The tag that comes with it is kept, of which mp4 and mov make a track themselves.
+    let time_code = kind == Type::Data && stream.metadata().get("timecode").is_some();
     if !chapter_marks && !time_code {
         let elsewhere = match container {
             Container::Matroska => "",

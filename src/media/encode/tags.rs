@@ -20,17 +20,41 @@ pub(super) const FILE_TAGS: [&str; 4] = [
     "encoder",
 ];
 
-/// Tags of a stream that are no longer true once it is encoded anew, by their beginnings
-/// in lower case.
+/// Tags of a stream that are no longer true where only a part of it is copied, by their beginnings in lower case.
+pub(super) const STATISTICS: [&str; 4] = ["bps", "duration", "number_of_", "_statistics_"];
+
+/// The same of a stream that is encoded anew.
 pub(super) const OLD_TAGS: [&str; 8] = [
     "encoder",
     "rotate",
-    "bps",
-    "duration",
-    "number_of_",
-    "_statistics_",
     "stereo_mode",
     "alpha_mode",
+    STATISTICS[0],
+    STATISTICS[1],
+    STATISTICS[2],
+    STATISTICS[3],
+];
+
+/// Languages that FFmpeg writes to mov by one of their two codes of ISO 639-2 alone: the other, and this one.
+const TWINS: [[&str; 2]; 18] = [
+    ["bod", "tib"],
+    ["cym", "wel"],
+    ["cze", "ces"],
+    ["deu", "ger"],
+    ["ell", "gre"],
+    ["eus", "baq"],
+    ["fre", "fra"],
+    ["hye", "arm"],
+    ["isl", "ice"],
+    ["kat", "geo"],
+    ["mkd", "mac"],
+    ["msa", "may"],
+    ["mya", "bur"],
+    ["nld", "dut"],
+    ["rum", "ron"],
+    ["slo", "slk"],
+    ["sqi", "alb"],
+    ["zho", "chi"],
 ];
 
 /// Tag of the time code of the first frame.
@@ -119,6 +143,21 @@ pub(super) fn attach(stream: &av::Stream, muxer: &mut Output) -> Result<()> {
         Id::GIF => ("gif", "image/gif"),
         _ => ("jpg", "image/jpeg"),
     };
+    let mut tags = without(&stream.metadata(), &[]);
+    if tags.get("filename").is_none() {
+        // Players know a cover by this name.
+        let names = (1..).map(|number| match number {
+            1 => format!("cover.{ending}"),
+            _ => format!("cover-{number}.{ending}"),
+        });
+        let is_free = |name: &String| {
+            let mut others = muxer.streams();
+            others.all(|other| other.metadata().get("filename") != Some(name))
+        };
+        let name = { names }.find(is_free);
+        tags.set("filename", &name.unwrap_or_default());
+    }
+    tags.set("mimetype", kind);
     let mut copy = muxer.add_stream(av::encoder::find(Id::None))?;
     copy.set_parameters(parameters);
     // SAFETY: both streams are live for their borrows. The source's picture is a packet of `size` bytes,
@@ -139,17 +178,26 @@ pub(super) fn attach(stream: &av::Stream, muxer: &mut Output) -> Result<()> {
         (*to).codec_type = av::ffi::AVMediaType::AVMEDIA_TYPE_ATTACHMENT;
         (*to).codec_tag = 0;
     }
-    let mut tags = without(&stream.metadata(), &[]);
-    tags.set("filename", &format!("cover.{ending}"));
-    tags.set("mimetype", kind);
     copy.set_metadata(tags);
     Ok(())
 }
 
+/// Whether there are tags of Apple's devices (place, camera), which mp4 and mov only hold as pairs of names and
+/// values; then they hold any.
+pub(super) fn are_apples(tags: &av::DictionaryRef) -> bool {
+    tags.iter().any(|(key, _)| key.starts_with("com."))
+}
+
 /// Gives stream `to` of the muxer the tags and the disposition of `stream`.
 pub(super) fn describe(stream: &av::Stream, muxer: &mut Output, to: usize, untrue: &[&str]) {
+    let is_mov = muxer.format().name() == "mov";
     if let Some(mut copy) = muxer.stream_mut(to) {
-        copy.set_metadata(without(&stream.metadata(), untrue));
+        let mut tags = without(&stream.metadata(), untrue);
+        let language = tags.get("language").unwrap_or_default().to_string();
+        if let Some([_, known]) = TWINS.iter().find(|[other, _]| is_mov && *other == language) {
+            tags.set("language", known);
+        }
+        copy.set_metadata(tags);
         // SAFETY: both streams are live for their borrows; the field is a plain integer.
         unsafe { (*copy.as_mut_ptr()).disposition = (*stream.as_ptr()).disposition };
     }
