@@ -9,6 +9,7 @@ pub(super) mod clock;
 mod convert;
 mod curves;
 mod deinterlace;
+mod holes;
 pub(super) mod input;
 #[cfg(feature = "webcam")]
 pub(super) mod live;
@@ -203,6 +204,7 @@ impl Decoder {
                 self.raw.damaged
             ));
         }
+        remarks.extend(self.raw.packets.holes());
         remarks.extend(self.raw.packets.remark(self.step()));
         remarks.extend(self.raw.remark());
         remarks

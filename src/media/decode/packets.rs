@@ -6,6 +6,7 @@ use av::Rescale;
 use av::rescale;
 
 use super::clock::Clock;
+use super::holes::Holes;
 use super::input::Part;
 use crate::media::ffmpeg::is_discarded;
 
@@ -53,6 +54,9 @@ pub(super) struct Packets {
     /// Where the part ends, in ticks.
     limit: i64,
     read: u64,
+    holes: Holes,
+    /// Whether one came with a picture of what can be seen through.
+    has_alpha: bool,
     end: i64,
     drained: bool,
     /// Why reading ended, where neither the end of the file nor the system is the reason.
@@ -75,6 +79,7 @@ impl Packets {
             .map(|length| length.rescale(rescale::TIME_BASE, base));
         Self {
             clock: Clock::new(&input),
+            holes: Holes::new(&input),
             input,
             stream,
             shift,
@@ -100,6 +105,8 @@ impl Packets {
             match read_on(&mut self.input) {
                 Reading::Packet(mut packet) => {
                     self.clock.mend(&mut packet);
+                    self.holes.see(&packet);
+                    self.read_end = self.read_end.max(self.ends(&packet));
                     if packet.stream() != self.stream {
                         continue;
                     }
@@ -141,6 +148,13 @@ impl Packets {
     /// `time` from the beginning of the part, in ticks.
     pub fn since_start(&self, time: i64) -> i64 {
         time - self.shift
+    }
+
+    /// What is missing on the way, in one line.
+    pub fn holes(&self) -> Option<String> {
+        let base = self.stream()?.time_base();
+        self.holes
+            .remark(self.shift.rescale(base, rescale::TIME_BASE))
     }
 
     /// What the file lacks, in one line; a frame lasts for `step` ticks.
