@@ -1,7 +1,8 @@
 //! Video files in: every frame that FFmpeg can decode, upright, as RGB, with its time.
 //!
 //! Colours are converted by the matrix and range that the stream is tagged with, those of high dynamic range
-//! to standard range. Alpha is ignored. Interlaced frames become progressive ones.
+//! to standard range. Alpha is ignored. Interlaced frames become progressive ones. Frames of another shape than the
+//! first one get black bars.
 //! Damaged packets are skipped and counted; the rest of the file is still read. Where the GPU decodes,
 //! the CPU goes on from the first frame that the GPU does not give.
 
@@ -28,10 +29,10 @@ use av::Rescale;
 use av::codec::threading;
 use av::rescale;
 
-use convert::{Converter, scaled};
+use convert::{Converter, scaled, shape};
 use input::{
-    DEFAULT_RATE, best_video, brightest, expected_frames, frame_rate, go_to, lost, lost_of,
-    open_input, start_shift,
+    DEFAULT_RATE, TRANSPARENCY, best_video, brightest, expected_frames, frame_rate, go_to, lost,
+    lost_of, open_input, pixel_aspect, start_shift, turn, varies,
 };
 use packets::Packets;
 use raw::{Next, RawFrames};
@@ -125,13 +126,10 @@ impl Decoder {
         let time_base = parts.time_base();
         let lost = lost(&parts);
         let shift = (start_shift(&input) + part.from).rescale(rescale::TIME_BASE, time_base);
-        let turn = parts
-            .side_data()
-            .find(|data| data.kind() == av::codec::packet::side_data::Type::DisplayMatrix)
-            .map_or(Turn::default(), |data| Turn::from_matrix(data.data()));
         let info = VideoInfo {
             time_base: (time_base.numerator(), time_base.denominator()),
             frame_rate: frame_rate(&parts),
+            varies: varies(&parts),
             frames: expected_frames(&input, &parts, part),
             ..VideoInfo::new(0, 0, DEFAULT_RATE)
         };
@@ -150,7 +148,7 @@ impl Decoder {
             left_out: None,
             waiting: false,
             info,
-            converter: Converter::new(turn),
+            converter: Converter::new(Turn::default(), 1.0),
             tone: None,
             left_to_the_cpu: None,
             frames: 0,
@@ -230,10 +228,13 @@ impl Decoder {
         let decoded = &self.raw.decoded;
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         ensure!(width > 0 && height > 0, "its frames are {width}x{height}");
-        let mut aspect = decoded.aspect_ratio();
-        if aspect.numerator() <= 0 || aspect.denominator() <= 0 {
-            aspect = av::Rational::new(1, 1);
-        }
+        let stream = self
+            .raw
+            .packets
+            .stream()
+            .context("the video stream is gone")?;
+        let aspect = pixel_aspect(decoded);
+        self.converter = Converter::new(turn(&stream, decoded), shape(decoded));
         let (mut upright, mut pixel) = ((width, height), aspect);
         if self.converter.transposes() {
             (upright, pixel) = ((height, width), aspect.invert());
@@ -249,7 +250,10 @@ impl Decoder {
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());
-        let lost = lost_of(decoded).filter(|words| !self.lost.contains(words));
+        let transparency = self.raw.packets.has_alpha().then_some(TRANSPARENCY);
+        let lost = lost_of(decoded)
+            .chain(transparency)
+            .filter(|words| !self.lost.contains(words));
         let lost: Vec<_> = lost.collect();
         self.lost.extend(lost);
         self.info.color = Color {
@@ -257,11 +261,6 @@ impl Decoder {
             primaries: decoded.color_primaries(),
             transfer: decoded.color_transfer_characteristic(),
         };
-        let stream = self
-            .raw
-            .packets
-            .stream()
-            .context("the video stream is gone")?;
         self.tone = Tone::new(&self.info.color, brightest(&stream, decoded));
         if self.tone.is_some() {
             self.info.color = Color::BT709;
@@ -363,7 +362,8 @@ impl FrameSource for Decoder {
         let pixels = self.raw.pixels();
         let from = Layout::of(pixels, &self.raw.decoded);
         let size = (self.info.width, self.info.height);
-        self.converter.run(pixels, from, size, frame)?;
+        let shape = shape(&self.raw.decoded);
+        self.converter.run(pixels, from, shape, size, frame)?;
         if let Some(tone) = &self.tone {
             tone.run(&mut frame.pixels);
         }

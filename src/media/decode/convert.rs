@@ -3,14 +3,22 @@
 use anyhow::Result;
 use ffmpeg_next as av;
 
+use super::input::pixel_aspect;
 use super::turn::Turn;
 use crate::frame::Frame;
 use crate::media::ffmpeg::{Layout, Scaler, ycbcr};
 use crate::scale;
 
+/// Shapes that differ by less than this part of them are taken for the same: they are rounded to whole pixels.
+const SAME: f64 = 0.02;
+
 /// Converts the pictures of one stream; keeps its memory.
 pub(super) struct Converter {
     turn: Turn,
+    /// That of the first picture, see [`shape`].
+    shape: f64,
+    /// A picture of another shape, upright.
+    inner: Frame,
     planes: ycbcr::Planes,
     /// Of the stored size, before [`scale::Scaler`] shrinks it.
     whole: Frame,
@@ -23,9 +31,12 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    pub fn new(turn: Turn) -> Self {
+    /// For pictures to turn of this `shape`.
+    pub fn new(turn: Turn, shape: f64) -> Self {
         Self {
             turn,
+            shape,
+            inner: Frame::default(),
             planes: ycbcr::Planes::default(),
             whole: Frame::default(),
             shrink: scale::Scaler::default(),
@@ -40,8 +51,40 @@ impl Converter {
         self.turn.transpose
     }
 
-    /// Fills `frame` with `picture`, which has the layout `from`, at the upright `size`.
+    /// Fills `frame` with `picture`, which has the layout `from`, at the upright `size`. Where it has another
+    /// `shape` than the first one, it is put into the middle, between black bars.
     pub fn run(
+        &mut self,
+        picture: &av::frame::Video,
+        from: Layout,
+        shape: f64,
+        size: (usize, usize),
+        frame: &mut Frame,
+    ) -> Result<()> {
+        let wider = shape / self.shape;
+        if (wider - 1.0).abs() < SAME {
+            return self.fill(picture, from, size, frame);
+        }
+        let part = |length: usize, part: f64| ((length as f64 * part).round() as usize).max(1);
+        let inner = match (wider > 1.0) == self.turn.transpose {
+            true => (part(size.0, wider.min(1.0 / wider)), size.1),
+            false => (size.0, part(size.1, wider.min(1.0 / wider))),
+        };
+        let mut between = std::mem::take(&mut self.inner);
+        self.fill(picture, from, inner, &mut between)?;
+        (frame.width, frame.height) = size;
+        frame.pixels.clear();
+        frame.pixels.resize(size.0 * size.1 * 3, 0);
+        let (left, top) = ((size.0 - inner.0) / 2, (size.1 - inner.1) / 2);
+        let rows = frame.pixels.chunks_exact_mut(size.0 * 3).skip(top);
+        for (row, pixels) in rows.zip(between.pixels.chunks_exact(inner.0 * 3)) {
+            row[left * 3..][..pixels.len()].copy_from_slice(pixels);
+        }
+        self.inner = between;
+        Ok(())
+    }
+
+    fn fill(
         &mut self,
         picture: &av::frame::Video,
         from: Layout,
@@ -95,6 +138,12 @@ impl Converter {
         self.turn.copy(pixels, stride, frame);
         Ok(())
     }
+}
+
+/// Width divided by height as a picture is stored and its pixels are shown.
+pub(super) fn shape(picture: &av::frame::Video) -> f64 {
+    let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+    f64::from(pixel_aspect(picture)) * width / height.max(1.0)
 }
 
 /// `size` scaled to a shorter side of `side`, both sides even and at least 2.

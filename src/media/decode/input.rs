@@ -6,9 +6,11 @@ use anyhow::{Context, Result, bail};
 use ffmpeg_next as av;
 
 use av::Rescale;
+use av::format::Pixel;
 use av::format::stream::Disposition;
 use av::rescale;
 
+use super::turn::Turn;
 use crate::media::ffmpeg::{self, Color};
 
 /// How far before a part reading begins, in microseconds: files are searched by the times at which frames are
@@ -18,6 +20,9 @@ const AHEAD: i64 = 1_000_000;
 /// Bytes and microseconds in which FFmpeg looks for streams that begin late; 5 MB and some seconds by itself.
 const LATE_STREAMS: [(&str, &str); 2] =
     [("probesize", "67108864"), ("analyzeduration", "60000000")];
+
+/// What of a picture can be seen through, for people.
+pub(super) const TRANSPARENCY: &str = "its transparency";
 
 /// Frame rate assumed where a file tells none.
 pub(super) const DEFAULT_RATE: (i32, i32) = (25, 1);
@@ -38,6 +43,8 @@ pub struct VideoInfo {
     /// Number of frames as far as the file tells.
     pub frames: Option<u64>,
     pub(in crate::media) color: Color,
+    /// Whether the file tells that some frames last for longer than others.
+    pub(in crate::media) varies: bool,
 }
 
 impl VideoInfo {
@@ -51,6 +58,7 @@ impl VideoInfo {
             pixel_aspect: (1, 1),
             frames: None,
             color: Color::default(),
+            varies: false,
         }
     }
 }
@@ -214,7 +222,52 @@ pub(super) fn lost_of(frame: &av::frame::Video) -> impl Iterator<Item = &'static
         (Type::A53CC, "closed captions"),
     ];
     let found = carried.map(|(kind, words)| frame.side_data(kind).map(|_| words));
-    found.into_iter().flatten()
+    let transparency = is_transparent(frame).then_some(TRANSPARENCY);
+    found.into_iter().flatten().chain(transparency)
+}
+
+/// Whether a frame may be seen through in places. GIF, which alone is decoded to BGRA, has places for it in every
+/// film: there it is looked for.
+fn is_transparent(frame: &av::frame::Video) -> bool {
+    // SAFETY: descriptions are static in libavutil; the field is a plain integer.
+    let flags =
+        (frame.format().descriptor()).map_or(0, |described| unsafe { (*described.as_ptr()).flags });
+    let row = |y| {
+        frame.data(0)[y * frame.stride(0)..]
+            .chunks(4)
+            .take(frame.width() as usize)
+    };
+    match frame.format() {
+        Pixel::PAL8 => false,
+        Pixel::BGRA => (0..frame.height() as usize)
+            .flat_map(row)
+            .any(|pixel| pixel[3] < u8::MAX),
+        _ => flags & u64::from(av::ffi::AV_PIX_FMT_FLAG_ALPHA as u32) != 0,
+    }
+}
+
+/// How the picture of `stream` is turned, as it or a decoded `frame` says.
+pub(super) fn turn(stream: &av::Stream, frame: &av::frame::Video) -> Turn {
+    use av::codec::packet::side_data::Type as OfStream;
+    use av::frame::side_data::Type as OfFrame;
+
+    let mut of_stream = stream.side_data();
+    let of_stream = of_stream.find(|data| data.kind() == OfStream::DisplayMatrix);
+    let of_frame = frame.side_data(OfFrame::DisplayMatrix);
+    match (&of_stream, &of_frame) {
+        (Some(matrix), _) => Turn::from_matrix(matrix.data()),
+        (None, Some(matrix)) => Turn::from_matrix(matrix.data()),
+        (None, None) => Turn::default(),
+    }
+}
+
+/// Width of a pixel divided by its height.
+pub(super) fn pixel_aspect(frame: &av::frame::Video) -> av::Rational {
+    let aspect = frame.aspect_ratio();
+    match aspect.numerator() > 0 && aspect.denominator() > 0 {
+        true => aspect,
+        false => av::Rational::new(1, 1),
+    }
 }
 
 /// Brightest light of a film of high dynamic range in nits, as its stream or a decoded `frame` tells: that
@@ -264,6 +317,13 @@ pub(super) fn frame_rate(stream: &av::Stream) -> (i32, i32) {
         .map(|rate| (rate.numerator(), rate.denominator()))
         .find(|rate| rate.0 > 0 && rate.1 > 0 && rate.0 / rate.1 <= 1000)
         .unwrap_or(DEFAULT_RATE)
+}
+
+/// Whether the rate that holds all frames is another than the average one. Of interlaced films it may be twice that.
+pub(super) fn varies(stream: &av::Stream) -> bool {
+    let ratio = f64::from(stream.rate()) / f64::from(stream.avg_frame_rate());
+    let is_near = |number: f64| (ratio - number).abs() < 0.1;
+    ratio.is_finite() && !is_near(1.0) && !is_near(2.0)
 }
 
 /// Number of frames of `part` as far as the file tells.

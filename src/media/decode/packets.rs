@@ -3,12 +3,19 @@
 use ffmpeg_next as av;
 
 use av::Rescale;
+use av::codec::packet::side_data::Type as SideData;
 use av::rescale;
 
 use super::clock::Clock;
 use super::holes::Holes;
 use super::input::Part;
 use crate::media::ffmpeg::is_discarded;
+
+/// The kind of an addition to a block, a big-endian number.
+const OPACITY: [u8; 8] = 1u64.to_be_bytes();
+
+/// What the length that a file tells may be too long, in microseconds.
+const ROUNDED: i64 = 2_000_000;
 
 /// What reading on in a file comes to.
 pub(in crate::media) enum Reading {
@@ -51,6 +58,9 @@ pub(super) struct Packets {
     shift: i64,
     /// How many packets the file says it has, and when they end, in ticks; both 0 where it does not.
     promised: (u64, i64),
+    /// When the whole file ends as it says, and what came of it, in microseconds; 0 where it does not say.
+    promised_end: i64,
+    read_end: i64,
     /// Where the part ends, in ticks.
     limit: i64,
     read: u64,
@@ -74,6 +84,10 @@ impl Packets {
             (parts.frames().max(0) as u64, parts.duration().max(0))
         });
         let base = parts.map_or(rescale::TIME_BASE, |parts| parts.time_base());
+        let promised_end = match (promised, part == Part::default()) {
+            ((0, _), true) => told_length(&input),
+            _ => 0,
+        };
         let limit = part
             .length()
             .map(|length| length.rescale(rescale::TIME_BASE, base));
@@ -84,8 +98,11 @@ impl Packets {
             stream,
             shift,
             promised,
+            promised_end,
+            read_end: 0,
             limit: limit.unwrap_or(i64::MAX),
             read: 0,
+            has_alpha: false,
             end: 0,
             drained: false,
             failure: None,
@@ -111,6 +128,7 @@ impl Packets {
                         continue;
                     }
                     self.read += 1;
+                    self.has_alpha = self.has_alpha || has_alpha(&packet);
                     if let Some(pts) = packet.pts().filter(|_| !is_discarded(&packet)) {
                         self.end = self.end.max(pts - self.shift + packet.duration());
                     }
@@ -145,6 +163,11 @@ impl Packets {
         self.limit
     }
 
+    /// Whether frames can be seen through by what FFmpeg's own decoders of VP8 and VP9 leave out.
+    pub fn has_alpha(&self) -> bool {
+        self.has_alpha
+    }
+
     /// `time` from the beginning of the part, in ticks.
     pub fn since_start(&self, time: i64) -> i64 {
         time - self.shift
@@ -165,9 +188,44 @@ impl Packets {
         let (promised, end) = self.promised;
         // Some files count a frame too many, and edited ones those that are left out.
         let lacks = self.read + 1 < promised && self.end < end - 3 * step / 2;
-        (self.drained && lacks).then(|| {
-            let read = self.read;
-            format!("the file is cut off: it promises {promised} frames and holds {read}")
+        let seconds = |time: i64| time as f64 / f64::from(av::ffi::AV_TIME_BASE);
+        let [promises, holds] = if lacks {
+            [format!("{promised} frames"), self.read.to_string()]
+        } else if self.read_end + ROUNDED < self.promised_end {
+            [self.promised_end, self.read_end].map(|time| format!("{:.1} s", seconds(time)))
+        } else {
+            return None;
+        };
+        self.drained
+            .then(|| format!("the file is cut off: it promises {promises} and holds {holds}"))
+    }
+
+    /// When a packet of any stream ends, in microseconds.
+    fn ends(&self, packet: &av::Packet) -> i64 {
+        let stream = self.input.stream(packet.stream());
+        let time = packet.pts().or(packet.dts());
+        stream.zip(time).map_or(0, |(stream, time)| {
+            let ends = time + packet.duration();
+            ends.rescale(stream.time_base(), rescale::TIME_BASE)
         })
+    }
+}
+
+/// Whether a packet of Matroska carries opacity beside the picture: additions of the kind 1 do.
+fn has_alpha(packet: &av::Packet) -> bool {
+    packet.side_data().any(|data| {
+        data.kind() == SideData::MatroskaBlockAdditional && data.data().starts_with(&OPACITY)
+    })
+}
+
+/// How long a file is in microseconds where it says so itself; else 0.
+fn told_length(input: &av::format::context::Input) -> i64 {
+    use av::ffi::AVDurationEstimationMethod::AVFMT_DURATION_FROM_STREAM;
+
+    // SAFETY: the context is live for the borrow of `input`; the field is a plain number.
+    let method = unsafe { (*input.as_ptr()).duration_estimation_method };
+    match method == AVFMT_DURATION_FROM_STREAM {
+        true => input.duration().max(0),
+        false => 0,
     }
 }
