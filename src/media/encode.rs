@@ -136,6 +136,7 @@ impl Encoder {
                 "encoder `{name}` knows no constant quality: --crf means nothing"
             ));
         }
+        remarks.extend(video.foresight());
         let mut beside = match beside {
             Beside::Source(source, part) => Others::Copied(Box::new(Copier::open(
                 (source, part),
@@ -190,12 +191,13 @@ impl Encoder {
         &self.remarks
     }
 
-    /// What was lost of the other streams while they were copied, one line each.
+    /// What was lost of times and of the other streams on the way, one line each.
     pub fn faults(&self) -> Vec<String> {
-        match &self.beside {
-            Others::Copied(copier) => copier.remarks().collect(),
-            _ => Vec::new(),
+        let mut faults = Vec::from_iter(self.video.remark());
+        if let Others::Copied(copier) = &self.beside {
+            faults.extend(copier.remarks());
         }
+        faults
     }
 
     /// FFmpeg's name of the video encoder.

@@ -123,8 +123,7 @@ pub(super) fn coded_size(codec: &av::Codec, format: Pixel, info: &VideoInfo) -> 
 
 /// The source's time base, unless it is finer than an encoder can count.
 pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
-    // These know a few rates alone, or count frames.
-    if matches!(codec.id(), Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::THEORA) {
+    if has_one_rate(codec) {
         return av::Rational::from(info.frame_rate).invert();
     }
     let (num, den) = info.time_base;
@@ -137,6 +136,11 @@ pub(super) fn time_base(codec: &av::Codec, info: &VideoInfo) -> av::Rational {
     } else {
         av::Rational::new(num, den)
     }
+}
+
+/// Whether a codec knows a few frame rates alone, or counts frames.
+pub(super) fn has_one_rate(codec: &av::Codec) -> bool {
+    matches!(codec.id(), Id::MPEG1VIDEO | Id::MPEG2VIDEO | Id::THEORA)
 }
 
 /// Whether an unopened encoder has the option `name`.

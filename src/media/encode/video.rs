@@ -11,6 +11,7 @@ use ffmpeg_next as av;
 use av::Rescale;
 use av::codec::{Id, threading};
 use av::color::{Range, Space};
+use av::rescale;
 
 use super::{Container, EncodeSettings, choice, microseconds};
 use crate::frame::Frame;
@@ -21,6 +22,9 @@ use crate::media::ffmpeg::{
 
 /// Bits for each pixel and frame where an encoder has no constant quality.
 const BITS_PER_PIXEL: f64 = 0.2;
+
+/// Times that are further off are told, in microseconds.
+const MOST_OFF: i64 = 100_000;
 
 /// Encodes frames into one stream of a muxer.
 pub(super) struct VideoEncoder {
@@ -43,6 +47,8 @@ pub(super) struct VideoEncoder {
     stream: usize,
     /// Whether it encodes at a constant quality.
     has_quality: bool,
+    /// How far times are off where the encoder knows one frame rate alone, at most, in microseconds.
+    off: i64,
 }
 
 impl VideoEncoder {
@@ -140,6 +146,9 @@ impl VideoEncoder {
             let preset = preset.unwrap_or("none");
             let remedy = match choice::is_nvenc(&codec) {
                 true => "it needs an NVIDIA GPU that encodes, its presets are p1 to p7",
+                false if choice::has_one_rate(&codec) => {
+                    "it knows few frame rates, try another --codec"
+                }
                 false => "try other settings or another --codec",
             };
             format!(
@@ -165,6 +174,7 @@ impl VideoEncoder {
             stream_base: base,
             stream: 0,
             has_quality: quality.is_some() || by_scale,
+            off: 0,
         })
     }
 
@@ -176,6 +186,25 @@ impl VideoEncoder {
     /// Whether it encodes at the constant quality that is asked for.
     pub fn has_quality(&self) -> bool {
         self.has_quality
+    }
+
+    /// What of a film whose frame rate varies cannot come through, in one line.
+    pub fn foresight(&self) -> Option<String> {
+        let name = self.name();
+        (self.info.varies && choice::has_one_rate(&self.codec)).then(|| {
+            format!(
+                "encoder `{name}` knows one frame rate, that of the film varies: choose another --codec, or times \
+                 are off"
+            )
+        })
+    }
+
+    /// What was lost of the times of the frames, in one line.
+    pub fn remark(&self) -> Option<String> {
+        let (name, off) = (self.name(), self.off as f64 / 1e6);
+        (self.off > MOST_OFF).then(|| {
+            format!("encoder `{name}` knows one frame rate: frames are shown up to {off:.1} s off, choose another --codec")
+        })
     }
 
     /// Adds the stream to the muxer and returns its index.
@@ -240,6 +269,8 @@ impl VideoEncoder {
         );
         let pts = frame.pts.rescale(self.info.time_base, self.base);
         let pts = self.held_pts.map_or(pts, |held| pts.max(held + 1));
+        let due = frame.pts.rescale(self.info.time_base, rescale::TIME_BASE);
+        self.off = self.off.max((microseconds(pts, self.base) - due).abs());
         make_writable(&mut self.spare)?;
         let coded = (self.layout.width as usize, self.layout.height as usize);
         if size == coded && ycbcr::makes(&self.layout) {
@@ -301,6 +332,9 @@ impl VideoEncoder {
                 .position(|d| Some(d.0) == packet.pts());
             if let Some((_, duration)) = known.and_then(|i| self.durations.remove(i)) {
                 packet.set_duration(duration);
+            }
+            if packet.size() == 0 {
+                continue; // of Theora, for a frame that is shown for longer
             }
             packet.set_stream(self.stream);
             packet.rescale_ts(self.base, self.stream_base);
