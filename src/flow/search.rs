@@ -276,11 +276,12 @@ impl Patch {
             let patch = before.patch(self.x + motion[0], self.y + motion[1]);
             let (mut a, mut d) = ([0.0; PATCH], [0.0; PATCH]);
             let (mut sums, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
-            for dy in 0..PATCH {
+            let rows = patch.iter().zip(&self.template);
+            for ((row, template), (across, down)) in rows.zip(self.across.iter().zip(&self.down)) {
                 for i in 0..PATCH {
-                    let difference = patch[dy][i] - self.template[dy][i];
-                    a[i] += self.across[dy][i] * difference;
-                    d[i] += self.down[dy][i] * difference;
+                    let difference = row[i] - template[i];
+                    a[i] += across[i] * difference;
+                    d[i] += down[i] * difference;
                     sums[i] += difference;
                     squares[i] += difference * difference;
                 }
