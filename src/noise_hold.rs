@@ -1,4 +1,4 @@
-//! Steadiness for live pictures: a pixel keeps its value until it changes by more than noise does.
+//! Steadiness of what stands still: a pixel keeps its value until it changes by more than noise does.
 //!
 //! Networks turn the noise of a camera into strokes that swim; a picture that holds still is
 //! painted the same again. It costs one pass over the pixels and leaves edges sharp.
