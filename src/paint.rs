@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::backend::{Backend, Device};
 use crate::frame::{Frame, luma, mix};
 use crate::mask::Mask;
-use crate::steady::{Seen, Steadier, Watcher};
+use crate::steady::{Bars, Seen, Steadier, Watcher};
 use crate::strokes::{Enlarger, Strokes};
 
 /// Bytes that one task mixes, whole pixels: some 20 us of work.
@@ -138,6 +138,9 @@ impl Painter {
         if strength < 1.0 {
             blend(&input.pixels, &mut output.pixels, strength);
         }
+        if seen.bars() != Bars::default() {
+            seen.bars().keep(input, output);
+        }
         if let Some(mask) = &mut self.mask {
             mask.apply(input, output)?;
         }
@@ -228,6 +231,26 @@ mod tests {
         assert_eq!(paint(0.0, false, &source), source);
         assert_eq!(paint(0.5, false, &source), [128, 128, 128, 128, 128, 128]);
         assert_eq!(paint(1.0, false, &source), [255, 155, 0, 245, 235, 225]);
+    }
+
+    #[test]
+    fn bars_beside_a_film_stay_as_they_are() {
+        let mut input = Frame::new(64, 96);
+        let picture = 3 * 64 * 12..3 * 64 * 84;
+        for (i, value) in input.pixels[picture.clone()].iter_mut().enumerate() {
+            *value = 60 + (i * 37 % 97) as u8;
+        }
+        let mut output = Frame::default();
+        let mut painter = Painter::new(Box::new(Inverter), 1.0, false);
+        painter.paint(&input, &mut output).unwrap();
+        assert_eq!(output.pixels[0], 255, "a picture is painted as a whole");
+        painter.set_steadiness(0.5);
+        for _ in 0..3 {
+            painter.paint(&input, &mut output).unwrap();
+            assert!(output.pixels[..picture.start].iter().all(|&v| v == 0));
+            assert!(output.pixels[picture.end..].iter().all(|&v| v == 0));
+            assert!(output.pixels[picture.clone()].iter().all(|&v| v > 90));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! A [`Watcher`] finds out what can be known before a frame is painted, in a thread of its own for files;
 //! a [`Steadier`] does the rest. The CUDA engine does it itself, beside its layers.
 
+mod bars;
 mod fade;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,9 @@ mod tests;
 use anyhow::Result;
 use rayon::prelude::*;
 
+pub use self::bars::Bars;
+
+use self::bars::BarFinder;
 use self::fade::Fade;
 use crate::detail::{self, Part};
 use crate::flow::{Carrier, Motion, Tracker};
@@ -101,6 +105,7 @@ pub struct Seen {
     motion: Motion,
     keeps: Keeps,
     shown: f32,
+    bars: Bars,
 }
 
 impl Seen {
@@ -123,6 +128,14 @@ impl Seen {
         }
     }
 
+    /// The black bars beside the picture, in pixels of the frame as it was looked at.
+    pub fn bars(&self) -> Bars {
+        match self.steadied {
+            true => self.bars,
+            false => Bars::default(),
+        }
+    }
+
     /// How the frame follows from the one before, and what stays of its painting. `None` for the first
     /// of a scene.
     pub fn follows(&self) -> Option<(&Motion, Keeps)> {
@@ -139,6 +152,7 @@ pub struct Watcher {
     hold: NoiseHold,
     tracker: Tracker,
     fade: Fade,
+    bars: BarFinder,
 }
 
 impl Watcher {
@@ -175,7 +189,7 @@ impl Watcher {
         if seen.shrunk {
             self.scaler.run(frame, size, false, &mut seen.small)?;
         }
-        let frame = if seen.shrunk { &seen.small } else { frame };
+        let (whole, frame) = (frame, if seen.shrunk { &seen.small } else { frame });
         (seen.steadied, seen.follows) = (self.amount > 0.0, false);
         if !seen.steadied {
             self.reset();
@@ -195,6 +209,7 @@ impl Watcher {
             noise = quieten(hold);
         }
         seen.follows = follows;
+        seen.bars = self.bars.take(whole, follows);
         seen.shown = self.fade.shown(self.tracker.contrast(), follows);
         seen.keeps = Keeps::new(self.amount, frame.width.min(frame.height), noise);
         Ok(())

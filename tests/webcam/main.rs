@@ -37,11 +37,11 @@ fn studio() -> TempDir {
     folder
 }
 
-/// A green clip with frames at the given ticks of 1/25 s.
+/// A clip in two greens, since one alone is shown as it is, with frames at the given ticks of 1/25 s.
 fn write_clip(path: &Path, ticks: &[i64]) {
     write_frames(path, ticks, |frame| {
-        for pixel in frame.pixels.chunks_exact_mut(3) {
-            pixel.copy_from_slice(&[30, 180, 60]);
+        for (i, pixel) in frame.pixels.chunks_exact_mut(3).enumerate() {
+            pixel.copy_from_slice(&[[30, 165, 60], [30, 210, 60]][i % 320 / 16 % 2]);
         }
     });
 }
