@@ -14,7 +14,7 @@ use crate::flow::{MOST_BLUR, RUN};
 use crate::frame::Frame;
 
 /// The gain of 1: detail in 4ths is at most 765 (a value has a quarter of its own mean), so that products with
-/// gains of up to 1.3 fit into 16 bits, of which 8 are computed at once.
+/// gains of up to 1.3 fit into 16 bits, of which many are computed at once.
 const GAIN_OF_ONE: f32 = 32.0;
 
 /// Rows from one whose detail is counted to the next.
@@ -28,9 +28,6 @@ const CALMEST_THIRD: f32 = 0.43;
 
 /// Deviations of the noise that detail has to exceed: one value in 370 does by chance.
 const DEVIATIONS: f32 = 3.0;
-
-/// Pixels that are looked at at once, as nearly all are of one kind.
-const AT_ONCE: usize = 16;
 
 /// Values of a run of pixels, which have one gain, and of a block of runs, where nothing is computed if nothing
 /// moves. Blocks of 16 runs would take 1.3 times as long where something does.
@@ -60,32 +57,6 @@ impl Part {
         let most = i16::from(MOST_BLUR);
         (self.gain * i16::from(blur) + most / 2) / most
     }
-}
-
-/// Writes `painting` into `detailed`, with `part` of the detail of `source` added where `valid`, which
-/// holds a byte for each pixel, is not 0, by the [blur](crate::flow::Carrier::blur) of its row. All are of one
-/// size. Shared among the threads of the current pool.
-pub fn add<'a>(
-    painting: &Frame,
-    source: &Frame,
-    part: Part,
-    valid: &[u8],
-    blur: impl Fn(usize) -> &'a [u8] + Sync,
-    detailed: &mut Frame,
-) {
-    let (width, height) = (painting.width, painting.height);
-    let line = 3 * width;
-    let source = |y: usize| &source.pixels[y * line..][..line];
-    detailed.shape_like(painting);
-    let detailed = detailed.pixels.par_chunks_exact_mut(line);
-    let painted = painting.pixels.par_chunks_exact(line);
-    let rows = detailed.zip(painted).zip(valid.par_chunks_exact(width));
-    rows.enumerate()
-        .for_each(|(y, ((detailed, painted), valid))| {
-            let near = [y.saturating_sub(1), y, (y + 1).min(height - 1)].map(source);
-            add_row(painted, near, part, blur(y), detailed);
-            restore_invalid(painted, valid, detailed);
-        });
 }
 
 /// Detail below which that of `frame` is noise of the camera, of 255: it is taken for normally distributed,
@@ -138,88 +109,65 @@ pub fn sharpness(frame: &Frame) -> f64 {
 /// which are neither the first nor the last.
 fn count_details(frame: &Frame, y: Range<usize>) -> [u32; 4081] {
     let mut counts = [0; 4081];
+    let line = 3 * frame.width;
     for y in y.step_by(ROWS_BETWEEN) {
-        let line = 3 * frame.width;
-        let [above, row, below] = [y - 1, y, y + 1].map(|y| &frame.pixels[y * line..][..line]);
-        let column = |i: usize| u16::from(above[i]) + 2 * u16::from(row[i]) + u16::from(below[i]);
-        for i in (4..line.saturating_sub(3)).step_by(3) {
-            let mean = column(i - 3) + 2 * column(i) + column(i + 3);
-            counts[usize::from((16 * u16::from(row[i])).abs_diff(mean))] += 1;
+        let rows = [y - 1, y, y + 1].map(|y| frame.pixels[y * line..][..line].as_chunks::<3>().0);
+        let pixels = rows[0].iter().zip(rows[1]).zip(rows[2]);
+        // The sums of the last two columns, and the value in the middle of the last one.
+        let (mut before, mut last, mut value) = (0, 0, 0u16);
+        for (x, ((above, row), below)) in pixels.enumerate() {
+            let next = u16::from(above[1]) + 2 * u16::from(row[1]) + u16::from(below[1]);
+            if x >= 2 {
+                let mean = before + 2 * last + next;
+                counts[usize::from((16 * value).abs_diff(mean))] += 1;
+            }
+            (before, last, value) = (last, next, u16::from(row[1]));
         }
     }
     counts
 }
 
-/// One row; those of the source are the one above, the one at it and the one below.
-fn add_row(
-    painted: &[u8],
-    [above, row, below]: [&[u8]; 3],
-    part: Part,
-    blur: &[u8],
-    detailed: &mut [u8],
-) {
+/// Writes the row `painted` into `detailed`, with `part` of the detail of the middle one of three rows `near` in the
+/// source added by the [blur](crate::flow::Carrier::blur) of the row.
+#[inline(always)]
+pub fn add(painted: &[u8], near: [&[u8]; 3], part: Part, blur: &[u8], detailed: &mut [u8]) {
     let least = part.least;
-    let column = |a: u8, m: u8, b: u8| i16::from(a) + 2 * i16::from(m) + i16::from(b);
-    let add = |left: i16, middle: i16, right: i16, value: u8, painted: u8, gain: i16| {
-        let detail = (16 * i16::from(value) - (left + 2 * middle + right) + 2) >> 2;
-        let detail = detail - detail.clamp(-least, least);
-        (i16::from(painted) + ((detail * gain + 64) >> 7)).clamp(0, 255) as u8
-    };
-    let end = row.len();
-    let at = |i: usize| column(above[i], row[i], below[i]);
+    let end = painted.len();
     for (block, blur) in blur.chunks(BLOCK / VALUES).enumerate() {
         let (from, to) = (block * BLOCK, end.min((block + 1) * BLOCK));
+        let (painted, detailed) = (&painted[from..to], &mut detailed[from..to]);
         if blur.iter().all(|blur| part.gain_at(*blur) == 0) {
-            detailed[from..to].copy_from_slice(&painted[from..to]);
+            detailed.copy_from_slice(painted);
             continue;
         }
         let mut gains = [0; BLOCK];
         for (gains, blur) in gains.as_chunks_mut().0.iter_mut().zip(blur) {
             *gains = [part.gain_at(*blur); VALUES];
         }
-        let first = from.max(3);
-        let last = to.min(end.saturating_sub(3)).max(first);
-        for i in (from..first.min(to)).chain(last..to) {
-            let left = if i < 3 { i } else { i - 3 };
-            let right = if i + 3 < end { i + 3 } else { i };
-            let gain = gains[i - from];
-            detailed[i] = add(at(left), at(i), at(right), row[i], painted[i], gain);
+        // Those of the pixels before and behind the block, too.
+        let mut columns = [0; 3 + BLOCK + 3];
+        let (first, last) = (from.saturating_sub(3), end.min(to + 3));
+        let [above, row, below] = near.map(|row| &row[first..last]);
+        let sums = columns[3 + first - from..].iter_mut();
+        for (((sum, above), row), below) in sums.zip(above).zip(row).zip(below) {
+            *sum = i16::from(*above) + 2 * i16::from(*row) + i16::from(*below);
         }
-        let inner = last - first;
-        if inner == 0 {
-            continue;
+        let count = to - from;
+        if from == 0 {
+            columns.copy_within(3..6, 0);
         }
-        // Slices of one length, so that the loop needs no checks and runs 8 values at a time.
-        let [a0, a1, a2] = thirds(above, first - 3, inner);
-        let [m0, m1, m2] = thirds(row, first - 3, inner);
-        let [b0, b1, b2] = thirds(below, first - 3, inner);
-        let (painted, gains) = (&painted[first..][..inner], &gains[first - from..][..inner]);
-        for (i, detailed) in detailed[first..].iter_mut().take(inner).enumerate() {
-            let left = column(a0[i], m0[i], b0[i]);
-            let middle = column(a1[i], m1[i], b1[i]);
-            let right = column(a2[i], m2[i], b2[i]);
-            *detailed = add(left, middle, right, m1[i], painted[i], gains[i]);
+        if to == end {
+            columns.copy_within(count..count + 3, count + 3);
         }
-    }
-}
-
-/// `row` from pixel `from` (in values) and the two after it on, `length` values of each.
-fn thirds(row: &[u8], from: usize, length: usize) -> [&[u8]; 3] {
-    [0, 3, 6].map(|third| &row[from + third..][..length])
-}
-
-/// Pixels that are not valid are as they were painted.
-fn restore_invalid(painted: &[u8], valid: &[u8], detailed: &mut [u8]) {
-    let pixels = detailed
-        .chunks_mut(3 * AT_ONCE)
-        .zip(painted.chunks(3 * AT_ONCE));
-    for ((detailed, painted), valid) in pixels.zip(valid.chunks(AT_ONCE)) {
-        if valid.iter().fold(255, |all, &valid| all & valid) != 0 {
-            continue;
-        }
-        let pixels = detailed.chunks_exact_mut(3).zip(painted.chunks_exact(3));
-        for ((detailed, painted), _) in pixels.zip(valid).filter(|(_, valid)| **valid == 0) {
-            detailed.copy_from_slice(painted);
+        let [left, middle, right] = [0, 3, 6].map(|at| &columns[at..][..count]);
+        let means = left.iter().zip(middle).zip(right);
+        let rows = near[1][from..to].iter().zip(painted).zip(&gains);
+        let values = detailed.iter_mut().zip(rows).zip(means);
+        for ((detailed, ((row, painted), gain)), ((left, middle), right)) in values {
+            let detail = (16 * i16::from(*row) - (left + 2 * middle + right) + 2) >> 2;
+            let detail = detail - detail.clamp(-least, least);
+            let value = i16::from(*painted) + ((detail * gain + 64) >> 7);
+            *detailed = value.clamp(0, 255) as u8;
         }
     }
 }
@@ -267,19 +215,17 @@ mod tests {
                 (0.75, 20.5, MOST_BLUR / 4),
                 (1.0, 0.0, 0),
             ] {
-                let (mut detailed, valid) = (Frame::default(), vec![255; size.0 * size.1]);
-                let (part, runs) = (Part::new(gain, noise), size.0.div_ceil(RUN));
-                let blurred = vec![blur; runs];
+                let mut detailed = vec![0; painting.pixels.len()];
+                let (part, blurred) = (Part::new(gain, noise), vec![blur; size.0.div_ceil(RUN)]);
                 let gain = gain * f32::from(blur) / f32::from(MOST_BLUR);
-                add(
-                    &painting,
-                    &source,
-                    part,
-                    &valid,
-                    |_| &blurred,
-                    &mut detailed,
-                );
-                for (i, value) in detailed.pixels.iter().enumerate() {
+                let line = 3 * size.0;
+                for (y, detailed) in detailed.chunks_exact_mut(line).enumerate() {
+                    let near = [y.saturating_sub(1), y, (y + 1).min(size.1 - 1)];
+                    let near = near.map(|y| &source.pixels[y * line..][..line]);
+                    let painted = &painting.pixels[y * line..][..line];
+                    add(painted, near, part, &blurred, detailed);
+                }
+                for (i, value) in detailed.iter().enumerate() {
                     let at = |x, y| f32::from(source.pixels[(y * size.0 + x) * 3 + i % 3]);
                     let detail = detail_of(at, i / 3 % size.0, i / 3 / size.0, size);
                     let counts = detail - detail.clamp(-noise, noise);
@@ -290,23 +236,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn pixels_that_are_not_valid_stay_as_they_were_painted() {
-        let (painting, mut detailed) = (values((40, 3), 37), Frame::default());
-        let valid: Vec<u8> = (0..120)
-            .map(|i| if i % 40 == 20 { 0 } else { 255 })
-            .collect();
-        let (part, blur) = (Part::new(0.4, 0.0), [MOST_BLUR; 5]);
-        add(&painting, &painting, part, &valid, |_| &blur, &mut detailed);
-        let pixels = detailed
-            .pixels
-            .chunks_exact(3)
-            .zip(painting.pixels.chunks_exact(3));
-        let changed = |(i, (new, old)): (usize, (&[u8], &[u8]))| (new != old).then_some(i % 40);
-        let changed: Vec<usize> = pixels.enumerate().filter_map(changed).collect();
-        assert!(changed.len() > 100 && !changed.contains(&20), "{changed:?}");
     }
 
     #[test]

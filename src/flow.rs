@@ -15,6 +15,7 @@ use search::Field;
 use rayon::prelude::*;
 
 use crate::frame::Frame;
+use crate::kernels::Level;
 
 /// Cells that a frame is shrunk to, about: 160 x 120 is searched in well under a millisecond.
 const CELLS: usize = 19_200;
@@ -46,6 +47,9 @@ const SMALLEST_WITH_RIM: usize = 64;
 
 /// Part that may be left of what changed from frame to frame where all of it counts as another light.
 const BY_LIGHT: f32 = 0.7;
+
+/// Rows of cells whose colours one task compares: some 20 us of work.
+const ROWS_TOGETHER: usize = 8;
 
 /// Part of a difference of colours that counts as one of brightness: what covers another thing of the same
 /// brightness has no place before.
@@ -186,14 +190,23 @@ impl Tracker {
         let rows = field.error.par_chunks_exact_mut(width);
         let rows = rows.zip(field.across.par_chunks_exact(width));
         let rows = rows.zip(field.down.par_chunks_exact(width)).enumerate();
-        rows.take(present.height())
-            .for_each(|(y, ((error, across), down))| {
-                let ways = across.iter().zip(down).zip(present.row(y));
-                for (x, (error, ((across, down), here))) in error.iter_mut().zip(ways).enumerate() {
-                    let there = before.at(x as f32 + across, y as f32 + down);
-                    *error += COLORS * ((here[0] - there[0]).abs() + (here[1] - there[1]).abs());
-                }
-            });
+        let level = Level::detected();
+        let rows = rows.take(present.height()).with_min_len(ROWS_TOGETHER);
+        rows.for_each(|(y, ((error, across), down))| {
+            level.vectorize(
+                #[inline(always)]
+                || {
+                    let ways = across.iter().zip(down).zip(present.row(y));
+                    for (x, (error, ((across, down), here))) in
+                        error.iter_mut().zip(ways).enumerate()
+                    {
+                        let there = before.at(x as f32 + across, y as f32 + down);
+                        let apart = (here[0] - there[0]).abs() + (here[1] - there[1]).abs();
+                        *error += COLORS * apart;
+                    }
+                },
+            );
+        });
     }
 
     /// Forgets the frames before.

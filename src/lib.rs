@@ -17,7 +17,7 @@
 //! uses `kernels` (plain slices, no framework); `backend::cpu`, the engine for plain CPUs, and
 //! `backend::cuda`, the one for NVIDIA GPUs, have their own; both GPU parts load the driver through
 //! `nvidia`. `paint` adds to a backend what users set, `mask` among it. `steady` watches a film and steadies its
-//! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` alone, and `strokes`; `paint` does it with
+//! paintings, on `flow`, `detail` and `noise_hold`, which stand on `frame` and `kernels`, and `strokes`; `paint` does it with
 //! its help, or an engine that can. `strokes` says at what size a picture is painted, and enlarges what is
 //! smaller than the picture. `styles` knows what `--model` means, for `commands` and `train`: a model, or a picture, whose
 //! model `predict` makes and `colors` colours, with a `palette` and an engine. `photos` finds the pictures for all

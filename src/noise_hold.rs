@@ -6,13 +6,27 @@
 use rayon::prelude::*;
 
 use crate::frame::Frame;
+use crate::kernels::Level;
 
 /// Frames after which a held pixel takes its new value anyway, each pixel at its own time, so that
 /// slow changes of light leave no ghosts.
 const LONGEST: usize = 32;
 
-/// Values of 16 pixels, which are left alone at once where none of them changed by more than noise.
-const RUN: usize = 48;
+/// Values of pixels that are left alone at once where none of them changed by more than noise.
+const RUN: usize = 192;
+
+/// All bits of the values in a run that are the first of their pixels, and the last.
+const FIRST: [u8; RUN] = every_third(0);
+const LAST: [u8; RUN] = every_third(2);
+
+const fn every_third(from: usize) -> [u8; RUN] {
+    let (mut bits, mut i) = ([0; RUN], from);
+    while i < RUN {
+        bits[i] = 255;
+        i += 3;
+    }
+    bits
+}
 
 /// Rows that one task looks at: some 20 us of work.
 const BAND: usize = 32;
@@ -45,6 +59,7 @@ impl NoiseHold {
         }
         self.frames = self.frames.wrapping_add(1);
         let frames = self.frames;
+        let level = Level::detected();
         let line = frame.width * 3;
         let held = self.held.pixels.par_chunks_mut(line * BAND);
         let bands = held.zip(quiet.pixels.par_chunks_mut(line * BAND));
@@ -56,7 +71,10 @@ impl NoiseHold {
                 let y = band * BAND + row;
                 // Every row lets go of one column in LONGEST, another one in each frame and row.
                 let due = frames.wrapping_add(7 * y) % LONGEST;
-                hold(held, &frame.pixels[y * line..][..line], tolerance, due);
+                level.vectorize(
+                    #[inline(always)]
+                    || hold(held, &frame.pixels[y * line..][..line], tolerance, due),
+                );
                 quiet.copy_from_slice(held);
             }
         });
@@ -64,38 +82,44 @@ impl NoiseHold {
 }
 
 /// One row; the column `due` and those LONGEST after it take their new values anyway.
+#[inline(always)]
 fn hold(held: &mut [u8], new: &[u8], tolerance: u8, due: usize) {
     let (runs, rest) = held.as_chunks_mut();
     let (new_runs, new_rest) = new.as_chunks();
     for (held, new) in runs.iter_mut().zip(new_runs) {
-        hold_values::<RUN>(held, new, tolerance);
+        hold_run(held, new, tolerance);
     }
-    let (pixels, _) = rest.as_chunks_mut();
-    for (held, new) in pixels.iter_mut().zip(new_rest.as_chunks().0) {
-        hold_values::<3>(held, new, tolerance);
-    }
+    let (mut last, mut new_last) = ([0; RUN], [0; RUN]);
+    last[..rest.len()].copy_from_slice(rest);
+    new_last[..rest.len()].copy_from_slice(new_rest);
+    hold_run(&mut last, &new_last, tolerance);
+    rest.copy_from_slice(&last[..rest.len()]);
     let held = held.chunks_exact_mut(3).skip(due).step_by(LONGEST);
     for (held, new) in held.zip(new.chunks_exact(3).skip(due).step_by(LONGEST)) {
         held.copy_from_slice(new);
     }
 }
 
-/// Whole pixels of `N` values, without branches between them, so that 16 values are computed at once.
+/// Whole pixels, without branches between them, so that many values are computed at once.
 #[inline(always)]
-fn hold_values<const N: usize>(held: &mut [u8; N], new: &[u8; N], tolerance: u8) {
-    let (mut moves, mut any) = ([0u8; N], 0);
-    for ((moves, held), new) in moves.iter_mut().zip(&*held).zip(new) {
-        *moves = u8::from(held.abs_diff(*new) > tolerance).wrapping_neg();
-        any |= *moves;
+fn hold_run(held: &mut [u8; RUN], new: &[u8; RUN], tolerance: u8) {
+    // All bits of those that move; none of the two before and behind.
+    let (mut moves, mut any) = ([0; 2 + RUN + 2], 0);
+    for i in 0..RUN {
+        moves[2 + i] = u8::from(held[i].abs_diff(new[i]) > tolerance).wrapping_neg();
+        any |= moves[2 + i];
     }
     if any == 0 {
         return;
     }
-    for pixel in moves.as_chunks_mut::<3>().0 {
-        *pixel = [pixel[0] | pixel[1] | pixel[2]; 3];
+    let mut pixels = [0; RUN];
+    for i in 0..RUN {
+        let before = (moves[i + 1] & !FIRST[i]) | (moves[i] & LAST[i]);
+        let behind = (moves[i + 3] & !LAST[i]) | (moves[i + 4] & FIRST[i]);
+        pixels[i] = before | moves[i + 2] | behind;
     }
-    for ((held, new), moves) in held.iter_mut().zip(new).zip(&moves) {
-        *held = (*new & moves) | (*held & !moves);
+    for i in 0..RUN {
+        held[i] = (new[i] & pixels[i]) | (held[i] & !pixels[i]);
     }
 }
 

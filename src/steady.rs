@@ -24,6 +24,7 @@ use self::fade::Fade;
 use crate::detail::{self, Part};
 use crate::flow::{Carrier, Motion, Tracker};
 use crate::frame::{Carried, Frame, mix};
+use crate::kernels::Level;
 use crate::noise_hold::NoiseHold;
 use crate::scale::Scaler;
 use crate::strokes::Strokes;
@@ -55,11 +56,14 @@ const EDGES: f32 = 4.5;
 /// Steadiness where the user says nothing; networks with memory are trained for it.
 pub const USUAL: f32 = 0.5;
 
-/// Pixels that are mixed at once where all are valid, as nearly all are.
-const RUN: usize = 16;
+/// Pixels that are looked at at once, as nearly all are valid or none.
+const RUN: usize = size_of::<u128>();
 
-/// Pixels that one task mixes: some 20 us of work.
-const SHARE: usize = 1 << 14;
+/// Rows that one task finishes: some 40 us of work at 640 pixels a row, and two that it mixes for their detail alone.
+const ROWS: usize = 32;
+
+/// Values that one task copies: some 10 us of work.
+const SHARE: usize = 1 << 16;
 
 /// Part of the carried painting that stays at steadiness `amount` in large pictures: nothing at 0,
 /// [`STAYS_USUALLY`] at [`USUAL`] and [`STAYS`] at 1, ever more slowly (a parabola through the three would
@@ -223,6 +227,7 @@ pub struct Steadier {
     carried: Carried,
     /// The last painting; empty when there is none.
     last: Frame,
+    bands: Vec<Band>,
 }
 
 impl Steadier {
@@ -247,42 +252,92 @@ impl Steadier {
 
     /// Leaves some of the last painting in the new one, that of the frame `seen`, and remembers it.
     pub fn after(&mut self, seen: &Seen, painting: &mut Frame) {
-        let keeps = seen.keeps;
         if self.last.pixels.is_empty() {
             self.last.shape_like(painting);
             copy(&painting.pixels, &mut self.last.pixels);
             return;
         }
-        let valid = &self.carried.valid;
-        let new = painting.pixels.par_chunks_mut(3 * SHARE);
-        let old = self.carried.pixels.par_chunks(3 * SHARE);
-        new.zip(old)
-            .zip(valid.par_chunks(SHARE))
-            .for_each(|((new, old), valid)| mix_valid(new, old, valid, keeps.stays));
-        let (last, blur) = (&mut self.last, |y| self.carrier.blur(y));
-        detail::add(painting, painting, keeps.strokes, valid, blur, last);
-        detail::add(last, &seen.held, keeps.edges, valid, blur, painting);
-        copy(&painting.pixels, &mut self.last.pixels);
+        self.finish(painting, &seen.held, seen.keeps);
+        copy(&self.last.pixels, &mut painting.pixels);
+    }
+
+    /// Fills the last painting with what becomes of `painting`, that of `held`.
+    fn finish(&mut self, painting: &Frame, held: &Frame, keeps: Keeps) {
+        let (line, height) = (3 * painting.width, painting.height);
+        let (carrier, carried) = (&self.carrier, &self.carried);
+        self.bands.resize_with(height.div_ceil(ROWS), Band::default);
+        let bands = self.bands.par_iter_mut().enumerate();
+        let finished = self.last.pixels.par_chunks_mut(line * ROWS);
+        bands.zip(finished).for_each(|((i, band), finished)| {
+            Level::detected().vectorize(
+                #[inline(always)]
+                || {
+                    let mut next = (i * ROWS).saturating_sub(1);
+                    for (y, finished) in (i * ROWS..).zip(finished.chunks_exact_mut(line)) {
+                        let near = [y.saturating_sub(1), y, (y + 1).min(height - 1)];
+                        for y in next..=near[2] {
+                            band.mix(y, painting, carried, keeps.stays);
+                        }
+                        next = near[2] + 1;
+                        let mixed = near.map(|y| &band.mixed[y % 3][..]);
+                        let held = near.map(|y| &held.pixels[y * line..][..line]);
+                        let (own, blur) = (&mut band.own, carrier.blur(y));
+                        own.resize(line, 0);
+                        detail::add(mixed[1], mixed, keeps.strokes, blur, own);
+                        detail::add(own, held, keeps.edges, blur, finished);
+                        let valid = &carried.valid[y * painting.width..][..painting.width];
+                        restore_invalid(mixed[1], valid, finished);
+                    }
+                },
+            );
+        });
+    }
+}
+
+/// What a task remembers while it finishes its rows.
+#[derive(Default)]
+struct Band {
+    /// The last three rows in which some of the last painting stays, each in the place that its number tells.
+    mixed: [Vec<u8>; 3],
+    /// A row with its own detail.
+    own: Vec<u8>,
+}
+
+impl Band {
+    /// Leaves some of the `carried` painting in row `y`, where it is valid.
+    #[inline(always)]
+    fn mix(&mut self, y: usize, painting: &Frame, carried: &Carried, weight: u16) {
+        let (width, mixed) = (painting.width, &mut self.mixed[y % 3]);
+        let row = 3 * width * y..3 * width * (y + 1);
+        mixed.clear();
+        mixed.extend_from_slice(&painting.pixels[row.clone()]);
+        mix(mixed, &carried.pixels[row.clone()], weight);
+        let valid = &carried.valid[width * y..][..width];
+        restore_invalid(&painting.pixels[row], valid, mixed);
     }
 }
 
 /// Copies on every core.
 fn copy(from: &[u8], to: &mut [u8]) {
-    let shares = from.par_chunks(3 * SHARE).zip(to.par_chunks_mut(3 * SHARE));
+    let shares = from.par_chunks(SHARE).zip(to.par_chunks_mut(SHARE));
     shares.for_each(|(from, to)| to.copy_from_slice(from));
 }
 
-/// Moves the pixels of `new` towards those of `old` that are valid.
-fn mix_valid(new: &mut [u8], old: &[u8], valid: &[u8], weight: u16) {
-    let pixels = new.chunks_mut(3 * RUN).zip(old.chunks(3 * RUN));
-    for ((new, old), valid) in pixels.zip(valid.chunks(RUN)) {
-        if valid.iter().fold(255, |all, &valid| all & valid) != 0 {
-            mix(new, old, weight);
-            continue;
-        }
-        let pixels = new.chunks_exact_mut(3).zip(old.chunks_exact(3));
-        for ((new, old), _) in pixels.zip(valid).filter(|(_, valid)| **valid != 0) {
-            mix(new, old, weight);
+/// Pixels of a row that are not valid are as they were `painted`.
+#[inline(always)]
+fn restore_invalid(painted: &[u8], valid: &[u8], pixels: &mut [u8]) {
+    let runs = pixels.chunks_mut(3 * RUN).zip(painted.chunks(3 * RUN));
+    for ((pixels, painted), valid) in runs.zip(valid.chunks(RUN)) {
+        match valid.try_into().map(u128::from_ne_bytes) {
+            Ok(u128::MAX) => {}
+            Ok(0) => pixels.copy_from_slice(painted),
+            _ => {
+                let pixels = pixels.as_chunks_mut::<3>().0.iter_mut();
+                let pixels = pixels.zip(painted.as_chunks::<3>().0).zip(valid);
+                for ((pixel, painted), valid) in pixels {
+                    *pixel = if *valid == 0 { *painted } else { *pixel };
+                }
+            }
         }
     }
 }

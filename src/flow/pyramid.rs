@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use crate::frame::Frame;
+use crate::kernels::Level;
 
 /// Side of a patch in pixels; planes are at least as large.
 pub const PATCH: usize = 8;
@@ -101,17 +102,22 @@ impl Plane {
     fn shrink(&mut self, frame: &Frame, factor: usize, colors: &mut Colors) {
         let (width, height) = (frame.width / factor, frame.height / factor);
         self.resize(width.max(PATCH), height.max(PATCH));
-        (colors.width, colors.height) = (width, height);
-        colors.values.resize(width * height, [0.0; 2]);
+        colors.resize(width, height);
         let (line, stride) = (frame.width * 3, self.stride());
         let rows = self.values[BORDER * stride..].par_chunks_mut(stride);
-        let rows = rows.zip(colors.values.par_chunks_exact_mut(width));
+        let rows = rows.zip(colors.values.par_chunks_exact_mut(width + 1));
         let squares = frame.pixels.par_chunks_exact(line * factor);
-        rows.zip(squares)
-            .with_min_len(ROWS_TOGETHER)
-            .for_each(|((row, colors), pixels)| {
-                shrink_row(pixels, line, factor, &mut row[BORDER..][..width], colors);
-            });
+        let level = Level::detected();
+        rows.zip(squares).with_min_len(ROWS_TOGETHER).for_each_init(
+            || [0; SUMS],
+            |sums, ((row, colors), pixels)| {
+                let means = &mut row[BORDER..][..width];
+                level.vectorize(
+                    #[inline(always)]
+                    || shrink_row(pixels, line, factor, sums, means, colors),
+                );
+            },
+        );
         self.repeat_rim(width, height);
     }
 
@@ -159,13 +165,20 @@ impl Plane {
 pub struct Colors {
     width: usize,
     height: usize,
+    /// Rows of `width + 1`, one more than `height`: what is behind the pixels is read, and counts for nothing.
     values: Vec<[f32; 2]>,
 }
 
 impl Colors {
+    fn resize(&mut self, width: usize, height: usize) {
+        (self.width, self.height) = (width, height);
+        self.values.clear();
+        self.values.resize((width + 1) * (height + 1), [0.0; 2]);
+    }
+
     /// Those of row `y`.
     pub fn row(&self, y: usize) -> &[[f32; 2]] {
-        &self.values[y * self.width..][..self.width]
+        &self.values[y * (self.width + 1)..][..self.width]
     }
 
     /// Rows.
@@ -178,30 +191,33 @@ impl Colors {
     pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
         let inside = |at: f32, length: usize| {
             let at = at.clamp(0.0, (length - 1) as f32);
-            let first = at as usize;
-            (first, (first + 1).min(length - 1), at - first as f32)
+            // By way of i32, as in `split`.
+            let first = at as i32;
+            (first as usize, at - first as f32)
         };
-        let (left, right, part) = inside(x, self.width);
-        let (above, below, low) = inside(y, self.height);
-        let [above, below] = [above, below].map(|row| self.row(row));
-        std::array::from_fn(|i| {
-            let upper = above[left][i] + (above[right][i] - above[left][i]) * part;
-            let lower = below[left][i] + (below[right][i] - below[left][i]) * part;
-            upper + (lower - upper) * low
-        })
+        let (left, part) = inside(x, self.width);
+        let (top, low) = inside(y, self.height);
+        let stride = self.width + 1;
+        let start = top * stride + left;
+        let [above, below] = [start, start + stride].map(|start| {
+            let two: &[[f32; 2]; 2] = self.values[start..].first_chunk().expect("inside");
+            [0, 1].map(|i| two[0][i] + (two[1][i] - two[0][i]) * part)
+        });
+        [0, 1].map(|i| above[i] + (below[i] - above[i]) * low)
     }
 }
 
-/// The means of the squares of side `factor` in as many rows of `line` bytes, and their colours.
+/// The means of the squares of side `factor` in as many rows of `line` bytes, and their colours; `sums` is memory.
+#[inline(always)]
 fn shrink_row(
     pixels: &[u8],
     line: usize,
     factor: usize,
+    sums: &mut [u16; SUMS],
     means: &mut [f32],
     colors: &mut [[f32; 2]],
 ) {
     let scale = 1.0 / (4 * factor * factor) as f32;
-    let mut sums = [0u16; SUMS];
     let together = SUMS / (3 * factor);
     let parts = means.chunks_mut(together).zip(colors.chunks_mut(together));
     for (part, (means, colors)) in parts.enumerate() {

@@ -1,8 +1,14 @@
 //! Dense inverse search on one plane of the pyramid: patches find their way, pixels follow them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::pyramid::{PATCH, Plane};
+use crate::kernels::Level;
+
+/// Rows of pixels that one task gives their motion: some 10 us of work.
+const ROWS_TOGETHER: usize = 8;
 
 /// Distance between patches: half of a patch, so that a pixel lies in four of them.
 const STRIDE: usize = PATCH / 2;
@@ -42,10 +48,18 @@ pub struct Field {
     /// How far the brightness (0..255) of each pixel is from that of its place before.
     pub error: Vec<f32>,
     weights: Vec<f32>,
-    /// The motion of each patch.
-    motions: Vec<[f32; 2]>,
-    /// Whether each patch has detail.
-    detailed: Vec<bool>,
+    found: Vec<Found>,
+}
+
+/// What became of a patch.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    motion: [f32; 2],
+    /// Whether it has detail.
+    detailed: bool,
+    /// How far the brightness of each pixel is from that of its place before, and the mean of that.
+    differences: [[f32; PATCH]; PATCH],
+    mean: f32,
 }
 
 impl Field {
@@ -55,64 +69,59 @@ impl Field {
     /// still, so do those that may as well. The rows of patches are shared among the threads of the current pool.
     pub fn search(&mut self, present: &Plane, before: &Plane, coarser: Option<&Field>) {
         let is_still = coarser.is_some_and(Self::is_still);
-        (self.width, self.height) = (present.width, present.height);
-        let area = self.width * self.height;
-        for values in [
+        let (width, height) = (present.width, present.height);
+        (self.width, self.height) = (width, height);
+        let (columns, rows) = (patches(width), patches(height));
+        self.found.resize(columns * rows, Found::default());
+        let level = Level::detected();
+        let found = self.found.par_chunks_mut(columns).enumerate();
+        found.for_each(|(row, found)| {
+            level.vectorize(
+                #[inline(always)]
+                || {
+                    let y = origin(row, height);
+                    for (found, x) in found.iter_mut().zip(origins(width)) {
+                        let start = coarser.map_or([0.0; 2], |coarser| coarser.doubled(x, y));
+                        let patch = Patch::new(present, x, y);
+                        let stays = patch.stays(before, start, is_still);
+                        let motion = patch.descend(before, if stays { [0.0; 2] } else { start });
+                        *found = patch.found(before, motion);
+                    }
+                },
+            );
+        });
+        let values = [
             &mut self.across,
             &mut self.down,
             &mut self.error,
             &mut self.weights,
-        ] {
-            values.clear();
-            values.resize(area, 0.0);
-        }
-        let columns = patches(self.width);
-        let count = columns * patches(self.height);
-        self.motions.resize(count, [0.0; 2]);
-        self.detailed.resize(count, false);
-        let rows = self.motions.par_chunks_mut(columns);
-        let rows = rows.zip(self.detailed.par_chunks_mut(columns)).enumerate();
-        rows.for_each(|(row, (motions, detailed))| {
-            let y = origin(row, self.height);
-            let patches = motions.iter_mut().zip(detailed);
-            for ((motion, detailed), x) in patches.zip(origins(self.width)) {
-                let start = coarser.map_or([0.0; 2], |coarser| coarser.doubled(x, y));
-                let patch = Patch::new(present, x, y);
-                *detailed = patch.aa + patch.dd > DETAIL;
-                *motion = match patch.stays(before, start, is_still) {
-                    true => patch.descend(before, [0.0; 2]),
-                    false => patch.descend(before, start),
-                };
-            }
+        ];
+        let [across, down, error, weights] = values.map(|values| {
+            values.resize(width * height, 0.0);
+            values.par_chunks_exact_mut(width)
         });
-        let motions = std::mem::take(&mut self.motions);
-        for (row, motions) in motions.chunks_exact(columns).enumerate() {
-            let y = origin(row, self.height);
-            for (&motion, x) in motions.iter().zip(origins(self.width)) {
-                self.spread(present, before, x, y, motion);
-            }
-        }
-        self.motions = motions;
-        let sums = self
-            .across
-            .iter_mut()
-            .zip(&mut self.down)
-            .zip(&mut self.error);
-        for (((across, down), error), weight) in sums.zip(&self.weights) {
-            let part = 1.0 / weight;
-            *across *= part;
-            *down *= part;
-            *error *= part;
-        }
+        let found = &self.found;
+        let lines = across.zip(down).zip(error.zip(weights));
+        let lines = lines.enumerate().with_min_len(ROWS_TOGETHER);
+        lines.for_each(|(y, ((across, down), (error, weights)))| {
+            level.vectorize(
+                #[inline(always)]
+                || {
+                    let lines = [across, down, error, weights];
+                    let near = near(y, height);
+                    let found = &found[near.start * columns..near.end * columns];
+                    spread(near, found, y, height, lines);
+                },
+            );
+        });
     }
 
     /// Whether enough of what has detail stayed where it was: the camera stands still.
     fn is_still(&self) -> bool {
-        let detailed = self.motions.iter().zip(&self.detailed);
         let (mut all, mut still) = (0, 0);
-        for (&motion, _) in detailed.filter(|(_, detailed)| **detailed) {
+        for found in self.found.iter().filter(|found| found.detailed) {
             all += 1;
-            still += u32::from(square(motion) < ARRIVED);
+            still += u32::from(square(found.motion) < ARRIVED);
         }
         still as f32 > STILL * all as f32
     }
@@ -131,36 +140,48 @@ impl Field {
         };
         [mean(&self.across), mean(&self.down)]
     }
+}
 
-    /// Adds the motion of the patch at (x, y) to its pixels, weighted by how well it explains each
-    /// (equation 3 of the paper; differences are taken from the patch's mean difference here too).
-    #[inline]
-    fn spread(&mut self, present: &Plane, before: &Plane, x: usize, y: usize, motion: [f32; 2]) {
-        let mut patch = before.patch(x as f32 + motion[0], y as f32 + motion[1]);
-        let mut sums = [0.0; PATCH];
-        for (dy, row) in patch.iter_mut().enumerate() {
-            let here = &present.around::<{ PATCH + 1 }>(x, y + dy + 1)[1..];
-            for ((value, sum), here) in row.iter_mut().zip(&mut sums).zip(here) {
-                *value -= here;
-                *sum += *value;
-            }
-        }
-        let mean = total(sums) / AREA;
-        for (dy, row) in patch.iter().enumerate() {
-            let start = (y + dy) * self.width + x;
-            let range = start..start + PATCH;
-            let across = &mut self.across[range.clone()];
-            let down = &mut self.down[range.clone()];
-            let error = &mut self.error[range.clone()];
-            let weights = &mut self.weights[range];
+/// Fills row `y` of the motion and the error of pixels: the means of those of their patches, which were `found` in the
+/// rows of patches `near` it, weighted by how well they explain each (equation 3 of the paper; differences are taken
+/// from the patch's mean difference here too).
+#[inline(always)]
+fn spread(
+    near: Range<usize>,
+    found: &[Found],
+    y: usize,
+    height: usize,
+    [across, down, error, weights]: [&mut [f32]; 4],
+) {
+    let width = across.len();
+    for line in [&mut *across, &mut *down, &mut *error, &mut *weights] {
+        line.fill(0.0);
+    }
+    for (row, found) in near.zip(found.chunks_exact(patches(width))) {
+        for (found, x) in found.iter().zip(origins(width)) {
+            let line = &found.differences[y - origin(row, height)];
+            let lines = [&mut *across, &mut *down, &mut *error, &mut *weights];
+            let lines = lines.map(|line| line[x..].first_chunk_mut().expect("inside"));
+            // All read before any is written, so that it is seen that they are not the same.
+            let mut sums: [[f32; PATCH]; 4] = lines.each_ref().map(|line| **line);
             for i in 0..PATCH {
-                let weight = 1.0 / (row[i] - mean).abs().max(1.0);
-                across[i] += weight * motion[0];
-                down[i] += weight * motion[1];
-                error[i] += weight * row[i].abs();
-                weights[i] += weight;
+                let weight = 1.0 / (line[i] - found.mean).abs().max(1.0);
+                sums[0][i] += weight * found.motion[0];
+                sums[1][i] += weight * found.motion[1];
+                sums[2][i] += weight * line[i].abs();
+                sums[3][i] += weight;
+            }
+            for (line, sums) in lines.into_iter().zip(sums) {
+                *line = sums;
             }
         }
+    }
+    let sums = across.iter_mut().zip(down).zip(error).zip(weights);
+    for (((across, down), error), weight) in sums {
+        let part = 1.0 / *weight;
+        *across *= part;
+        *down *= part;
+        *error *= part;
     }
 }
 
@@ -177,6 +198,16 @@ fn patches(length: usize) -> usize {
 /// Where one of them begins.
 fn origin(patch: usize, length: usize) -> usize {
     (patch * STRIDE).min(length - PATCH)
+}
+
+/// The rows of patches that row `y` of pixels lies in.
+fn near(y: usize, length: usize) -> Range<usize> {
+    let last = if y + PATCH < length {
+        y / STRIDE
+    } else {
+        patches(length) - 1
+    };
+    (y + 1).saturating_sub(PATCH).div_ceil(STRIDE)..last + 1
 }
 
 /// A patch of the present picture.
@@ -264,9 +295,28 @@ impl Patch {
         (squares, squares - sum * sum / AREA)
     }
 
+    /// What lies `motion` away in `before`.
+    #[inline(always)]
+    fn found(&self, before: &Plane, motion: [f32; 2]) -> Found {
+        let mut differences = before.patch(self.x + motion[0], self.y + motion[1]);
+        let mut sums = [0.0; PATCH];
+        for (row, template) in differences.iter_mut().zip(&self.template) {
+            for i in 0..PATCH {
+                row[i] -= template[i];
+                sums[i] += row[i];
+            }
+        }
+        Found {
+            motion,
+            detailed: self.aa + self.dd > DETAIL,
+            differences,
+            mean: total(sums) / AREA,
+        }
+    }
+
     /// Moves from `start` to where `before` looks most alike: inverse compositional Gauss-Newton (section 2.1 of the
     /// paper).
-    #[inline]
+    #[inline(always)]
     fn descend(&self, before: &Plane, start: [f32; 2]) -> [f32; 2] {
         let (aa, ad, dd) = (self.aa + DAMPING, self.ad, self.dd + DAMPING);
         let inverse = 1.0 / (aa * dd - ad * ad);
@@ -307,6 +357,7 @@ impl Patch {
     }
 }
 
+#[inline(always)]
 fn square(vector: [f32; 2]) -> f32 {
     vector[0] * vector[0] + vector[1] * vector[1]
 }
@@ -314,6 +365,7 @@ fn square(vector: [f32; 2]) -> f32 {
 /// The sum of the lanes.
 #[inline(always)]
 fn total(lanes: [f32; PATCH]) -> f32 {
-    let [a, b, c, d, e, f, g, h] = lanes;
+    // By way of memory: else lanes are added up by four from the start, for these sums.
+    let [a, b, c, d, e, f, g, h] = std::hint::black_box(lanes);
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }

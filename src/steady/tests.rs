@@ -143,6 +143,23 @@ fn what_moves_is_lent_the_edges_of_the_source_and_not_its_noise() {
 }
 
 #[test]
+fn pixels_that_are_not_valid_stay_as_they_were_painted() {
+    for width in [1, 15, 16, 70] {
+        let invalid = |x: usize| x % 20 == 3 || (32..48).contains(&x);
+        let valid: Vec<u8> = (0..width)
+            .map(|x| if invalid(x) { 0 } else { 255 })
+            .collect();
+        let painted: Vec<u8> = (0..3 * width as u8).collect();
+        let mut pixels = vec![255; 3 * width];
+        restore_invalid(&painted, &valid, &mut pixels);
+        for (i, pixel) in pixels.iter().enumerate() {
+            let expected = if invalid(i / 3) { i as u8 } else { 255 };
+            assert_eq!(*pixel, expected, "{width} wide, value {i}");
+        }
+    }
+}
+
+#[test]
 fn what_stands_still_stays_as_it_is_painted() {
     for amount in [0.5, 1.0] {
         let mut film = Film::new(amount);
