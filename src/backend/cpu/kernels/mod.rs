@@ -43,7 +43,7 @@ pub(super) use picture::{First, Last};
 pub(super) use planar::blocks;
 pub(super) use statistics::{Moments, Partials};
 pub(super) use strided::{Appended, Strided};
-use vector::Vector;
+use vector::{Vector, with_level};
 pub(super) use winograd::{TILE, Winograd};
 
 use super::threads::Team;
@@ -235,20 +235,12 @@ impl<'a> Memory<'a> {
 
 /// Lanes of a level's registers.
 pub(super) fn lanes(level: Level) -> usize {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => avx512::F32x16::LANES,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => avx2::F32x8::LANES,
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon => neon::F32x4::LANES,
-        _ => generic::F32x4::LANES,
-    }
+    with_level!(level, V => V::LANES)
 }
 
 /// Whether a level has registers enough for the wide blocks of [`blocks`].
 pub(super) fn is_wide(level: Level) -> bool {
-    matches!(level, Level::Avx512 | Level::Neon)
+    with_level!(level, V => V::WIDE)
 }
 
 /// Runs every unit of a job at a level that the CPU has, on the whole team; `backwards` from the last
@@ -265,17 +257,7 @@ pub(super) fn run(level: Level, job: &Job, memory: &Memory, team: &mut Team, bac
             let unit = if backwards { units - 1 - unit } else { unit };
             // SAFETY: the level was checked above; the counter gives each unit to one worker; the
             // plan lays out jobs and arena together.
-            unsafe {
-                match level {
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx512 => avx512::F32x16::run(job, memory, unit, worker),
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx2 => avx2::F32x8::run(job, memory, unit, worker),
-                    #[cfg(target_arch = "aarch64")]
-                    Level::Neon => neon::F32x4::run(job, memory, unit, worker),
-                    _ => generic::F32x4::run(job, memory, unit, worker),
-                }
-            }
+            unsafe { with_level!(level, V => V::run(job, memory, unit, worker)) }
         }
     });
 }

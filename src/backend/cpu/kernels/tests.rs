@@ -2,8 +2,7 @@
 
 use super::gemm::Panel;
 use super::planar::{Window, blocks};
-use super::vector::Vector;
-use super::{is_wide, lanes};
+use super::vector::{Vector, with_level};
 use crate::kernels::Level;
 
 /// What a test does for the registers of one level.
@@ -15,15 +14,7 @@ trait Check {
 /// Runs a check at every level that the CPU has.
 fn at_every_level(check: &impl Check) {
     for level in Level::all_supported() {
-        match level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => check.run::<super::avx512::F32x16>(level),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => check.run::<super::avx2::F32x8>(level),
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon => check.run::<super::neon::F32x4>(level),
-            _ => check.run::<super::generic::F32x4>(level),
-        }
+        with_level!(level, V => check.run::<V>(level));
     }
 }
 
@@ -38,14 +29,13 @@ fn levels_have_the_registers_they_promise() {
     struct Registers;
     impl Check for Registers {
         fn run<V: Vector>(&self, level: Level) {
-            assert_eq!(V::LANES, lanes(level));
-            assert_eq!(V::WIDE, is_wide(level));
             let wanted = match level {
-                Level::Generic | Level::Neon => 4,
-                Level::Avx2 => 8,
-                Level::Avx512 => 16,
+                Level::Generic => (4, false),
+                Level::Neon => (4, true),
+                Level::Avx2 => (8, false),
+                Level::Avx512 => (16, true),
             };
-            assert_eq!(V::LANES, wanted);
+            assert_eq!((V::LANES, V::WIDE), wanted);
         }
     }
     at_every_level(&Registers);

@@ -126,6 +126,34 @@ macro_rules! entry_points {
 }
 pub(super) use entry_points;
 
+/// What `$work` gives, where `$register` is the [`Vector`] of `$level`.
+macro_rules! with_level {
+    ($level:expr, $register:ident => $work:expr) => {
+        match $level {
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Level::Avx512 => {
+                type $register = $crate::backend::cpu::kernels::avx512::F32x16;
+                $work
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Level::Avx2 => {
+                type $register = $crate::backend::cpu::kernels::avx2::F32x8;
+                $work
+            }
+            #[cfg(target_arch = "aarch64")]
+            $crate::kernels::Level::Neon => {
+                type $register = $crate::backend::cpu::kernels::neon::F32x4;
+                $work
+            }
+            _ => {
+                type $register = $crate::backend::cpu::kernels::generic::F32x4;
+                $work
+            }
+        }
+    };
+}
+pub(super) use with_level;
+
 /// `pointer + values`, without the checks that builds with assertions put into pointer arithmetic:
 /// they would cost most of the time of the inner loops.
 #[inline(always)]
