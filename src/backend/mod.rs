@@ -2,6 +2,7 @@
 //!
 //! Backends know models and frames, and nothing of files, cameras, windows or training.
 
+mod arena;
 pub mod candle;
 pub mod check;
 pub mod cpu;

@@ -9,20 +9,13 @@ use super::kernels::{
 };
 use super::plan::{Norm, Step};
 use super::weights::{Kind, Packed, Weights};
+use crate::backend::arena::{Wanted, place};
 use crate::kernels::Level;
 use crate::network::Network;
 
 /// Scratch memory that a unit may fill, in values: 640 KiB of 1 MiB of L2 cache. Half of it and
 /// twice as much were within 3 % on all three widths.
 const SCRATCH: usize = 160 << 10;
-
-/// A tensor to be placed: alive from step `born` to step `dies`, both included.
-struct Wanted {
-    born: usize,
-    dies: usize,
-    tensor: Tensor,
-    length: usize,
-}
 
 /// Places in the arena: scales and shifts, tensors, then the table of partial sums.
 pub(super) struct Layout {
@@ -44,7 +37,7 @@ impl Layout {
             end += 2 * packed.step.next_multiple_of(16);
         }
         let (mut width, mut height) = (Network::padded(width), Network::padded(height));
-        let mut wanted = Vec::new();
+        let (mut tensors, mut wanted) = (Vec::new(), Vec::new());
         for (index, packed) in layers.iter().enumerate() {
             let layer = &packed.layer;
             width = width * layer.upsample / layer.stride;
@@ -53,37 +46,41 @@ impl Layout {
                 continue;
             }
             let (tensor, length) = shape(packed, width, height)?;
-            let raw = Wanted {
+            tensors.push(tensor);
+            wanted.push(Wanted {
+                layer: index,
+                kept: false,
+                length,
                 born: index,
                 dies: index + 1,
-                tensor,
-                length,
-            };
-            wanted.push((index, false, raw));
+            });
             let mut users = layers.iter().enumerate();
             let last = users.rfind(|(_, user)| user.layer.skip == Some(index));
             if let Some((last, _)) = last {
-                let kept = Wanted {
+                wanted.push(Wanted {
+                    layer: index,
+                    kept: true,
+                    length,
                     born: index + 1,
                     dies: last + 1,
-                    tensor,
-                    length,
-                };
-                wanted.push((index, true, kept));
+                });
             }
         }
-        let tensors_end = place(end, &mut wanted)?;
+        let (placed, table) = place(end, 16, wanted);
+        ensure!(table < isize::MAX as usize / 8, "the frame is too large");
         let mut outputs = vec![None; layers.len()];
         let mut kept = vec![None; layers.len()];
-        for (index, is_kept, wanted) in &wanted {
-            let list = if *is_kept { &mut kept } else { &mut outputs };
-            list[*index] = Some(wanted.tensor);
+        for (wanted, at) in placed {
+            let list = if wanted.kept { &mut kept } else { &mut outputs };
+            let mut tensor: Tensor = tensors[wanted.layer];
+            tensor.origin += at;
+            list[wanted.layer] = Some(tensor);
         }
         Ok(Self {
             norms,
             outputs,
             kept,
-            table: tensors_end.next_multiple_of(16),
+            table,
         })
     }
 
@@ -173,33 +170,6 @@ fn shape(packed: &Packed, width: usize, height: usize) -> Result<(Tensor, usize)
         .and_then(|length| length.checked_add(16));
     let length = length.with_context(|| format!("{width}x{height} pixels are too many"))?;
     Ok((tensor, length))
-}
-
-/// Places tensors from `start` on, large ones first, each at the lowest place where it overlaps
-/// none that is alive with it; returns the end.
-fn place(start: usize, wanted: &mut [(usize, bool, Wanted)]) -> Result<usize> {
-    wanted.sort_by_key(|(_, _, tensor)| std::cmp::Reverse(tensor.length));
-    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::new(); // place, end, born, dies
-    for (_, _, tensor) in wanted {
-        let mut at = start;
-        let mut rivals: Vec<_> = placed
-            .iter()
-            .filter(|(.., born, dies)| *born <= tensor.dies && tensor.born <= *dies)
-            .collect();
-        rivals.sort();
-        for (from, to, ..) in rivals {
-            if at + tensor.length <= *from {
-                break;
-            }
-            at = at.max(*to);
-        }
-        let end = (at + tensor.length).next_multiple_of(16);
-        placed.push((at, end, tensor.born, tensor.dies));
-        tensor.tensor.origin += at;
-    }
-    let end = placed.iter().map(|tensor| tensor.1).max().unwrap_or(start);
-    ensure!(end < isize::MAX as usize / 8, "the frame is too large");
-    Ok(end)
 }
 
 /// The number of columns, at most `most`, a multiple of `multiple`, that divides `width` evenly.

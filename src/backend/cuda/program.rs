@@ -7,12 +7,27 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 
-use super::arena::{LINE, Place, Wanted, place};
 use super::film;
 use super::kind::{Kind, LAST_PIXEL, NORM_THREADS};
 use super::weights::{OCTET, Packed, Weights};
+use crate::backend::arena::{Wanted, place};
 use crate::frame::Frame;
 use crate::network::Network;
+
+/// Places are multiples of this, in bytes: a line of the GPU's caches.
+const LINE: usize = 128;
+
+/// A layer's place in the program.
+struct Place {
+    /// Its output before the norm.
+    output: usize,
+    /// Scale and shift of its norm.
+    scales: usize,
+    /// Its normed output with what is added to it, where a later layer wants it.
+    kept: usize,
+    width: usize,
+    height: usize,
+}
 
 /// What a kernel is told: `Layer` in `kernels.cu`, which documents it.
 #[repr(C)]
@@ -175,7 +190,14 @@ impl Program {
             });
         }
         let partials = take(parts).with_context(too_large)?.start;
-        let arena = place(end.next_multiple_of(LINE), wanted, &mut places);
+        let (placed, arena) = place(end.next_multiple_of(LINE), LINE, wanted);
+        for (wanted, at) in placed {
+            let place: &mut Place = &mut places[wanted.layer];
+            match wanted.kept {
+                true => place.kept = at,
+                false => place.output = at,
+            }
+        }
         let film = Arguments {
             frame: frame.start as u64,
             carried: carried.start as u64,
