@@ -10,6 +10,7 @@ mod container;
 mod copied;
 mod copy;
 mod cues;
+mod route;
 mod side_data;
 mod silence;
 mod sound;

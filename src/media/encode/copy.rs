@@ -9,46 +9,24 @@ use anyhow::{Context, Result};
 use ffmpeg_next as av;
 
 use av::Rescale;
-use av::codec::{Id, Parameters};
+use av::codec::Id;
 use av::format::context::{Input, Output};
 use av::format::stream::Disposition;
 use av::media::Type;
 use av::rescale;
 
-use super::audio::AudioTranscoder;
-use super::copied::Copied;
-use super::side_data::copy_side_data;
-use super::subtitle::SubtitleTranscoder;
-use super::tags::{
-    FILE_TAGS, OLD_TAGS, STATISTICS, attach, copy_chapters, describe, move_time_codes, without,
-};
+use super::route::{Route, route};
+use super::tags::{FILE_TAGS, OLD_TAGS, copy_chapters, describe, move_time_codes, without};
 use super::tags_lost::left_out;
 use super::video::VideoEncoder;
 use super::{Container, microseconds};
 use crate::media::decode::Part;
 use crate::media::decode::clock::Clock;
-use crate::media::decode::input::{best_video, go_to, is_unknown, open_input, start_shift};
+use crate::media::decode::input::{best_video, go_to, open_input, start_shift};
 use crate::media::decode::packets::{Reading, read_on};
 
 /// How far behind the end of a part is read on for what belongs to it, in microseconds.
 const BEHIND: i64 = 3_000_000;
-
-/// Tag of what action cameras measure, in mp4 and mov.
-const TELEMETRY: [u8; 4] = *b"gpmd";
-
-/// What becomes of one stream of the source.
-enum Route {
-    /// Left out, or painted.
-    Skip,
-    /// Copied packet by packet.
-    Copy(Box<Copied>),
-    /// A cover picture, attached as a whole before anything is written.
-    Attached,
-    /// Sound, decoded and encoded as another codec.
-    Transcode(Box<AudioTranscoder>),
-    /// Text, decoded and encoded in another form.
-    Rewrite(Box<SubtitleTranscoder>),
-}
 
 /// What is to know of a stream of the source.
 struct Stream {
@@ -282,113 +260,4 @@ impl Copier {
         });
         of_streams.chain(self.late.then_some(late))
     }
-}
-
-/// Decides what becomes of a stream and adds its counterpart to the muxer.
-fn route(
-    stream: &av::Stream,
-    (input, part): (&Input, Part),
-    container: Container,
-    muxer: &mut Output,
-    remarks: &mut Vec<String>,
-) -> Result<Route> {
-    let parameters = stream.parameters();
-    let (kind, id) = (parameters.medium(), parameters.id());
-    let cover = stream.disposition().contains(Disposition::ATTACHED_PIC);
-    let apple = matches!(container, Container::Mp4 | Container::Mov);
-    let what = format!("{kind:?} stream {} ({})", stream.index(), id.name()).to_lowercase();
-    if is_unknown(&parameters) {
-        let nothing = match kind {
-            Type::Audio => "sound",
-            _ => "picture",
-        };
-        remarks.push(format!(
-            "{what} is left out: it holds no {nothing} in its first minute"
-        ));
-        return Ok(Route::Skip);
-    }
-    let tag = tag(&parameters);
-    if cover && container == Container::Matroska {
-        attach(stream, muxer)?;
-        return Ok(Route::Attached);
-    }
-    let held = match kind {
-        Type::Audio | Type::Subtitle => container.holds(id),
-        Type::Video => container.holds(id) && (!cover || container == Container::Mp4),
-        Type::Attachment => container == Container::Matroska,
-        Type::Data => apple && tag == TELEMETRY,
-        _ => false,
-    };
-    if held {
-        let mut copy = muxer.add_stream(av::encoder::find(Id::None))?;
-        copy.set_parameters(parameters);
-        copy.set_time_base(stream.time_base());
-        copy.set_avg_frame_rate(stream.avg_frame_rate());
-        let tag = if kind == Type::Data {
-            tag
-        } else {
-            *b"\0\0\0\0"
-        };
-        // SAFETY: the stream and its parameters are live for the borrow. The tag is that of the
-        // source's container; 0 has the muxer choose its own.
-        unsafe { (*(*copy.as_mut_ptr()).codecpar).codec_tag = u32::from_le_bytes(tag) };
-        let to = copy.index();
-        copy_side_data(stream, muxer, to);
-        let untrue: &[&str] = match part == Part::default() {
-            true => &[],
-            false => &STATISTICS,
-        };
-        describe(stream, muxer, to, untrue);
-        return Ok(Route::Copy(Box::new(Copied::new(stream, to, apple))));
-    }
-    let encoded = match kind {
-        Type::Audio => Some(
-            AudioTranscoder::open(stream, container, muxer).map(|transcoder| {
-                let words = (transcoder.stream(), transcoder.name().to_string());
-                (words, Route::Transcode(Box::new(transcoder)))
-            }),
-        ),
-        Type::Subtitle => Some(SubtitleTranscoder::open(stream, container, muxer).map(
-            |transcoder| {
-                let words = (transcoder.stream(), transcoder.name().to_string());
-                (words, Route::Rewrite(Box::new(transcoder)))
-            },
-        )),
-        _ => None,
-    };
-    match encoded {
-        Some(Ok(((to, name), route))) => {
-            describe(stream, muxer, to, &OLD_TAGS);
-            let container = container.name();
-            remarks.push(format!("{what} becomes {name}: {container} cannot hold it"));
-            return Ok(route);
-        }
-        Some(Err(error)) => {
-            remarks.push(format!("{what} is left out: {error:#}"));
-            return Ok(Route::Skip);
-        }
-        None => {}
-    }
-    // Chapter marks of mp4 files also show up as a data stream; they are copied as chapters.
-    let chapter_marks = kind == Type::Data && &tag == b"text" && input.nb_chapters() > 0;
-    // The tag that comes with it is kept, of which mp4 and mov make a track themselves.
-    let time_code = kind == Type::Data && stream.metadata().get("timecode").is_some();
-    if !chapter_marks && !time_code {
-        let elsewhere = match container {
-            Container::Matroska => "",
-            _ if kind == Type::Data => "",
-            _ => " (mkv holds most)",
-        };
-        let container = container.name();
-        remarks.push(format!(
-            "{what} is left out: {container} cannot hold it{elsewhere}"
-        ));
-    }
-    Ok(Route::Skip)
-}
-
-/// The tag of a stream in its container; zeros where there is none.
-fn tag(parameters: &Parameters) -> [u8; 4] {
-    // SAFETY: the parameters are live for the borrow; the field is a plain integer.
-    unsafe { (*parameters.as_ptr()).codec_tag }.to_le_bytes()
 }
