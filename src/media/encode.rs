@@ -261,10 +261,16 @@ impl Encoder {
             Ending::Whole(end) => Some(end),
             Ending::Cut => None,
         };
-        let last = self
-            .video
-            .finish(&mut self.muxer, end)
-            .with_context(failed)?;
+        let last = self.video.finish(&mut self.muxer, end);
+        if let Others::Copied(copier) = &self.beside {
+            // Of a film whose encoder failed, too: it is kept up to there.
+            let end = match ending {
+                Ending::Cut => Some(*last.as_ref().unwrap_or(&self.video.time())),
+                Ending::Whole(_) => None,
+            };
+            copier.copy_chapters(end, &mut self.muxer)?;
+        }
+        let last = last.with_context(failed)?;
         match &mut self.beside {
             Others::Nothing => {}
             Others::Copied(copier) => {

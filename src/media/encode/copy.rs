@@ -59,8 +59,8 @@ pub(super) struct Copier {
 
 impl Copier {
     /// Opens `source`, of which a `part` is painted, and adds to `muxer`, in the source's order, the
-    /// painted stream and every stream that the container can hold, with tags and chapters. What cannot
-    /// be kept as it is goes to `remarks`.
+    /// painted stream and every stream that the container can hold, with tags. What cannot be kept as it
+    /// is goes to `remarks`.
     pub fn open(
         (source, part): (&Path, Part),
         container: Container,
@@ -87,7 +87,6 @@ impl Copier {
         if let Some(painted) = painted.and_then(|stream| input.stream(stream)) {
             move_time_codes(muxer, painted.avg_frame_rate(), part);
         }
-        copy_chapters(&input, muxer, shift, part)?;
         let streams = input.streams().map(|stream| Stream {
             base: stream.time_base(),
             kind: stream.parameters().medium(),
@@ -184,6 +183,17 @@ impl Copier {
         let since = time.map(|ticks| microseconds(ticks, stream.base) - self.shift);
         let is_steady = matches!(stream.kind, Type::Audio | Type::Video) && !stream.is_cover;
         is_steady && since > Some(self.length.saturating_add(BEHIND))
+    }
+
+    /// Gives `muxer` the chapters, of a film that ends at `end` (microseconds) or with the part. FFmpeg writes those that
+    /// come after the header at the end of the file.
+    pub fn copy_chapters(&self, end: Option<i64>, muxer: &mut Output) -> Result<()> {
+        let of_part = Some(self.length).filter(|&length| length < i64::MAX);
+        let end = end
+            .into_iter()
+            .chain(of_part.map(|length| length + 1))
+            .min();
+        copy_chapters(&self.input, muxer, self.shift, end)
     }
 
     /// Writes the sound and the lines that encoders still hold.

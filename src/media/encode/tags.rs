@@ -60,26 +60,26 @@ const TWINS: [[&str; 2]; 18] = [
 /// Tag of the time code of the first frame.
 const TIME_CODE: &str = "timecode";
 
-/// Gives `muxer` the chapters of `input` that lie in `part`. Times begin at `shift`, in microseconds.
+/// Gives `muxer` the chapters of `input` that begin before `end`, which cuts the last one. Times begin at `shift`; both in
+/// microseconds.
 pub(super) fn copy_chapters(
     input: &Input,
     muxer: &mut Output,
     shift: i64,
-    part: Part,
+    end: Option<i64>,
 ) -> Result<()> {
     for (id, chapter) in input.chapters().enumerate() {
         let base = chapter.time_base();
-        let shift = shift.rescale(rescale::TIME_BASE, base);
+        let ticks = |time: i64| time.rescale(rescale::TIME_BASE, base);
         let title = chapter.metadata().get("title").unwrap_or("").to_string();
-        let (start, end) = (chapter.start() - shift, chapter.end() - shift);
-        let length = part
-            .length()
-            .map_or(i64::MAX, |length| length.rescale(rescale::TIME_BASE, base));
-        if start < 0 && end <= 0 || start >= length {
+        let (start, ends) = (chapter.start() - ticks(shift), chapter.end() - ticks(shift));
+        let end = end.map_or(i64::MAX, ticks);
+        if start < 0 && ends <= 0 || start >= end {
             continue;
         }
-        // Matroska knows no times below 0.
-        let (start, end) = (start.max(0), end.min(length));
+        // Matroska knows no times below 0, and broken films chapters that end before they begin.
+        let start = start.max(0);
+        let end = ends.min(end).max(start);
         let mut copy = muxer
             .add_chapter(id as i64, base, start, end, title)
             .context("could not copy the chapters")?;

@@ -251,6 +251,11 @@ impl VideoEncoder {
         self.durations.len() as u64 + u64::from(self.has_frames())
     }
 
+    /// The time of the last frame that came, in microseconds.
+    pub fn time(&self) -> i64 {
+        microseconds(self.held_pts.unwrap_or(0), self.base)
+    }
+
     /// Whether a frame came.
     pub fn has_frames(&self) -> bool {
         self.held_pts.is_some()
