@@ -136,7 +136,7 @@ impl Decoder {
         let hwaccel = gpu.map_or(Hwaccel::None, |_| Hwaccel::Cuda);
         let length = input.duration().saturating_sub(part.from);
         let length = length.rescale(rescale::TIME_BASE, time_base);
-        go_to(&mut input, path, part)?;
+        go_to(&mut input, path, part, 0)?;
         let packets = Packets::new(input, stream, shift, part);
         let mut this = Self {
             path: path.to_path_buf(),

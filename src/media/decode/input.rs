@@ -170,15 +170,17 @@ pub(in crate::media) fn start_shift(input: &av::format::context::Input) -> i64 {
     start.max(begins.unwrap_or(0).min(0))
 }
 
-/// Goes to where reading must begin for what is shown in `part`. Files that cannot be searched, and those whose
-/// clock may begin anew, are read from their beginning.
+/// Goes to where reading must begin for what is shown in `part`, and for what begins up to `before` (microseconds) ahead
+/// of it. Files that cannot be searched, and those whose clock may begin anew, are read from their beginning.
 pub(in crate::media) fn go_to(
     input: &mut av::format::context::Input,
     path: &Path,
     part: Part,
+    before: i64,
 ) -> Result<()> {
-    let time = start_shift(input) + part.from - AHEAD;
-    if part.from > AHEAD && !restarts(input) && input.seek(time, ..time).is_err() {
+    let ahead = AHEAD.max(before);
+    let time = start_shift(input) + part.from - ahead;
+    if part.from > ahead && !restarts(input) && input.seek(time, ..time).is_err() {
         *input = open_input(path)?;
     }
     Ok(())

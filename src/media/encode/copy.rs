@@ -16,6 +16,7 @@ use av::media::Type;
 use av::rescale;
 
 use super::route::{Route, route};
+use super::spu::shown;
 use super::tags::{FILE_TAGS, OLD_TAGS, copy_chapters, describe, move_time_codes, without};
 use super::tags_lost::left_out;
 use super::video::VideoEncoder;
@@ -28,13 +29,19 @@ use crate::media::decode::packets::{Reading, read_on};
 /// How far behind the end of a part is read on for what belongs to it, in microseconds.
 const BEHIND: i64 = 3_000_000;
 
+/// How far before a part is looked for subtitles that are still shown where it begins, in microseconds.
+const LINES_AHEAD: i64 = 30_000_000;
+
 /// What is to know of a stream of the source.
 struct Stream {
     base: av::Rational,
     kind: Type,
+    id: Id,
     is_cover: bool,
     /// Whether a key frame has been met where only a part is copied.
     begun: bool,
+    /// What was shown last before the part, of subtitles that are shown until the next packet.
+    shown: Option<av::Packet>,
 }
 
 /// Carries the other streams of a source over.
@@ -90,11 +97,15 @@ impl Copier {
         let streams = input.streams().map(|stream| Stream {
             base: stream.time_base(),
             kind: stream.parameters().medium(),
+            id: stream.parameters().id(),
             is_cover: stream.disposition().contains(Disposition::ATTACHED_PIC),
             begun: false,
+            shown: None,
         });
-        let streams = streams.collect();
-        go_to(&mut input, source, part)?;
+        let streams: Vec<_> = streams.collect();
+        let has_lines = streams.iter().any(|stream| stream.kind == Type::Subtitle);
+        let lines_ahead = if has_lines { LINES_AHEAD } else { 0 };
+        go_to(&mut input, source, part, lines_ahead)?;
         Ok(Self {
             source: source.to_path_buf(),
             clock: Clock::new(&input),
@@ -136,7 +147,23 @@ impl Copier {
                 self.waiting = Some(packet);
                 break;
             }
+            if time >= Some(0) {
+                self.show_on(muxer)?;
+            }
             if self.is_in_part(&mut packet) {
+                self.write(packet, muxer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is shown where the part begins of subtitles that do not tell until when.
+    fn show_on(&mut self, muxer: &mut Output) -> Result<()> {
+        for i in 0..self.streams.len() {
+            if let Some(mut packet) = self.streams[i].shown.take() {
+                let start = self.shift.rescale(rescale::TIME_BASE, self.streams[i].base);
+                packet.set_pts(Some(start));
+                packet.set_dts(Some(start));
                 self.write(packet, muxer)?;
             }
         }
@@ -151,6 +178,14 @@ impl Copier {
             return self.is_whole || stream.is_cover;
         };
         let start = self.shift.rescale(rescale::TIME_BASE, stream.base);
+        if stream.id == Id::DVD_SUBTITLE && packet.duration() == 0 && begins < start {
+            let shown = packet.data().map_or(0, shown);
+            packet.set_duration(shown.rescale(rescale::TIME_BASE, stream.base));
+        }
+        if stream.id == Id::HDMV_PGS_SUBTITLE && !self.is_whole && begins < start {
+            stream.shown = Some(packet.clone()).filter(|packet| !is_empty(packet));
+            return false;
+        }
         if stream.kind == Type::Subtitle && self.length < i64::MAX {
             let most = start + self.length.rescale(rescale::TIME_BASE, stream.base) - begins;
             packet.set_duration(packet.duration().min(most.max(0)));
@@ -270,4 +305,10 @@ impl Copier {
         });
         of_streams.chain(self.late.then_some(late))
     }
+}
+
+/// Whether a packet of a Blu-ray's subtitles ends what is shown: it begins with a composition of no objects, whose
+/// number is its eleventh byte, after three of the segment's kind and length.
+fn is_empty(packet: &av::Packet) -> bool {
+    packet.data().and_then(|data| data.get(13)) == Some(&0)
 }
