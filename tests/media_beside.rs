@@ -55,6 +55,25 @@ fn sound_without_times_keeps_its_gaps_in_mov() -> Result<()> {
 }
 
 #[test]
+fn broken_times_of_sound_do_not_fill_a_film_with_silence() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    let film = format!(
+        "{PICTURE} -f lavfi -i sine=r=8000:d=2,asetpts='if(lt(N,8),PTS,PTS+7200/TB)' -c:v libx264"
+    );
+    make(&format!("{film} -c:a pcm_s16le"), &files.path("a.mkv"));
+    let remarks = files.convert("a.mkv", "a.mov")?;
+    assert!(remarks.contains("pauses for 7200 s"), "{remarks}");
+    let seconds = number(&files.path("a.mov"), "a", "stream=duration");
+    assert!(
+        seconds.is_some_and(|seconds| (1.9..2.1).contains(&seconds)),
+        "{seconds:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn covers_keep_their_names_and_get_one_each() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());

@@ -108,7 +108,7 @@ impl Copied {
     }
 
     fn put(&mut self, packet: av::Packet, muxer: &mut Output) -> Result<(), av::Error> {
-        let missing = |this: &Self| this.silence.as_ref()?.before(&packet, this.base);
+        let missing = |this: &mut Self| this.silence.as_mut()?.before(&packet, this.base);
         while let Some(silence) = missing(self) {
             self.send(silence, muxer)?;
         }
@@ -157,7 +157,11 @@ impl Copied {
     /// What was lost on the way, in one line.
     pub fn remark(&self) -> Option<String> {
         let what = format!("{:?} stream ({})", self.kind, self.id.name()).to_lowercase();
+        let gap = self.silence.as_ref().map_or(0, Silence::left_out);
         match (self.damaged, self.changed) {
+            (0, false) if gap > 0 => Some(format!(
+                "{what} says that it pauses for {gap} s, too long to be filled with silence: what follows is heard too early"
+            )),
             (0, false) => None,
             (0, true) => Some(format!(
                 "{what} changes its rate or channels on the way, which players may not follow: in a .webm \

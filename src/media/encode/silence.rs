@@ -12,6 +12,9 @@ use av::codec::{Id, Parameters};
 /// broken sources go to and fro.
 const GAP: i64 = 20_000;
 
+/// Most silence of a stream in seconds, 700 MB of stereo: more is that of broken times.
+const MOST: i64 = 3600;
+
 /// Fills the gaps of one stream.
 pub(super) struct Silence {
     /// A byte of it.
@@ -22,6 +25,9 @@ pub(super) struct Silence {
     /// When the first packet began, in ticks of the muxer, and how many samples came since.
     began: Option<i64>,
     samples: i64,
+    /// Samples of silence that may still come, and how many were left out for want of them.
+    left: i64,
+    left_out: i64,
 }
 
 impl Silence {
@@ -48,25 +54,38 @@ impl Silence {
             length: av::Rational::new(1, rate),
             began: None,
             samples: 0,
+            left: MOST * i64::from(rate),
+            left_out: 0,
         })
     }
 
     /// Up to a second of silence that belongs before `packet`, which is timed in `base`; `None` where nothing
-    /// is missing any more.
-    pub fn before(&self, packet: &av::Packet, base: av::Rational) -> Option<av::Packet> {
+    /// is missing any more, or more than all silence that there may be.
+    pub fn before(&mut self, packet: &av::Packet, base: av::Rational) -> Option<av::Packet> {
         let (begins, began) = (packet.pts().or(packet.dts())?, self.began?);
         let ends = began + self.samples.rescale(self.length, base);
         let missing = (begins - ends).rescale(base, self.length);
         if missing < GAP.rescale(av::rescale::TIME_BASE, self.length).max(1) {
             return None;
         }
+        if missing > self.left {
+            self.samples += missing;
+            self.left_out += missing;
+            return None;
+        }
         let samples = missing.min(self.length.denominator().into());
+        self.left -= samples;
         let mut silence = av::Packet::copy(&vec![self.byte; samples as usize * self.block]);
         silence.set_pts(Some(ends));
         silence.set_dts(Some(ends));
         silence.set_duration(samples.rescale(self.length, base));
         silence.set_flags(av::packet::Flags::KEY);
         Some(silence)
+    }
+
+    /// Seconds of silence that were left out.
+    pub fn left_out(&self) -> i64 {
+        self.left_out / i64::from(self.length.denominator())
     }
 
     /// Learns of a packet that was written: when it began, and its bytes.
