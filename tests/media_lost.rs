@@ -178,6 +178,25 @@ fn codecs_of_one_frame_rate_are_told_for_films_of_several() -> Result<()> {
 }
 
 #[test]
+fn the_constant_quality_that_is_asked_for_reaches_encoders_that_have_their_own() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    make(&format!("{PICTURE} -c:v libx264"), &files.path("a.mp4"));
+    for codec in ["libx264", "mpeg4", "libtheora"] {
+        let mut bytes = Vec::new();
+        for crf in [5, 40] {
+            let name = format!("{codec}.{crf}.mkv");
+            let (done, words) = files.video(&format!("a.mp4 {name} --codec {codec} --crf {crf}"));
+            assert!(done && !words.contains("means nothing"), "{words}");
+            bytes.push(std::fs::metadata(files.path(&name))?.len());
+        }
+        assert!(bytes[0] > 2 * bytes[1], "{codec}: {bytes:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn films_that_are_cut_off_are_told_by_their_length_where_they_count_no_frames() -> Result<()> {
     let Some(files) = Files::new()? else {
         return Ok(());

@@ -178,6 +178,17 @@ pub(super) fn quality(
     has_option(context, "crf").then(|| ("crf", crf.to_string()))
 }
 
+/// The constant quality `crf` for encoders that have a field for theirs: quantiser scale 1 to 11 for CRF 0 to 63, of Theora
+/// quality 10 to 0; `None` for others.
+pub(super) fn scale(codec: &av::Codec, crf: u8) -> Option<usize> {
+    let (one, crf) = (av::ffi::FF_QP2LAMBDA as usize, usize::from(crf));
+    match codec.id() {
+        Id::MPEG4 | Id::MPEG2VIDEO | Id::MJPEG => Some((1 + crf / 6) * one),
+        Id::THEORA => Some(10 * one * (63 - crf.min(63)) / 63),
+        _ => None,
+    }
+}
+
 /// The options to open an encoder with.
 pub(super) fn options(
     codec: &av::Codec,

@@ -112,8 +112,8 @@ impl VideoEncoder {
         {
             flags |= av::codec::Flags::GLOBAL_HEADER;
         }
-        let by_scale = matches!(codec.id(), Id::MPEG4 | Id::MPEG2VIDEO | Id::MJPEG);
-        if by_scale {
+        let scale = choice::scale(&codec, crf);
+        if scale.is_some() {
             flags |= av::codec::Flags::QSCALE;
         }
         context.set_flags(flags);
@@ -128,10 +128,8 @@ impl VideoEncoder {
         let rate = f64::from(info.frame_rate.0) / f64::from(info.frame_rate.1);
         let bits = f64::from(width) * f64::from(height) * rate * BITS_PER_PIXEL;
         video.set_bit_rate(if quality.is_some() { 0 } else { bits as usize });
-        if by_scale {
-            // Quantiser scale 1 to 11 for CRF 0 to 63.
-            let scale = 1 + usize::from(crf) / 6;
-            video.set_quality(scale * av::ffi::FF_QP2LAMBDA as usize);
+        if let Some(scale) = scale {
+            video.set_quality(scale);
         }
         // SAFETY: the context is live and owned by `video`; these are plain fields, set before it
         // is opened.
@@ -173,7 +171,7 @@ impl VideoEncoder {
             base,
             stream_base: base,
             stream: 0,
-            has_quality: quality.is_some() || by_scale,
+            has_quality: quality.is_some() || scale.is_some(),
             off: 0,
         })
     }
@@ -290,6 +288,9 @@ impl VideoEncoder {
         self.spare
             .set_color_transfer_characteristic(self.color.transfer);
         self.spare.set_color_range(self.range);
+        // SAFETY: both are live and owned here; the fields are plain integers. Encoders by a quantiser scale look for
+        // it in each frame.
+        unsafe { (*self.spare.as_mut_ptr()).quality = (*self.encoder.as_ptr()).global_quality };
         if let Some(held) = self.held_pts {
             self.send_held(pts - held, muxer)?;
         }
