@@ -116,6 +116,8 @@ fn languages_come_through_by_either_of_their_codes() -> Result<()> {
         ("zho", "chi"),
         ("cze", "ces"),
         ("ita", "ita"),
+        ("swe", "sve"),
+        ("hrv", "hr "),
     ] {
         let tags = format!(
             "-c:v libx264 -c:a aac -metadata:s:v language={told} -metadata:s:a language={told}"
@@ -123,11 +125,19 @@ fn languages_come_through_by_either_of_their_codes() -> Result<()> {
         make(&format!("{BOTH} {tags}"), &files.path("a.mkv"));
         for (ending, expected) in [("mov", in_mov), ("mp4", told)] {
             let name = format!("{told}.{ending}");
-            files.convert("a.mkv", &name)?;
+            assert_eq!(files.convert("a.mkv", &name)?, "", "{name}");
             let found = probe(&files.path(&name), "", "stream_tags=language");
             assert_eq!(found, [expected; 2], "{name}");
         }
     }
+    let tags = "-c:v libx264 -c:a aac -metadata:s:v language=und -metadata:s:a language=zul";
+    make(&format!("{BOTH} {tags}"), &files.path("a.mkv"));
+    let remarks = files.convert("a.mkv", "zul.mov")?;
+    assert!(
+        remarks.starts_with("languages left out: zul: mov"),
+        "{remarks}"
+    );
+    assert_eq!(files.convert("a.mkv", "zul.mp4")?, "");
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use av::rescale;
 use super::route::{Route, route};
 use super::spu::shown;
 use super::tags::{FILE_TAGS, OLD_TAGS, copy_chapters, describe, move_time_codes, without};
-use super::tags_lost::left_out;
+use super::tags_lost::{languages_left_out, left_out};
 use super::video::VideoEncoder;
 use super::{Container, microseconds};
 use crate::media::decode::Part;
@@ -91,6 +91,7 @@ impl Copier {
         }
         muxer.set_metadata(without(&input.metadata(), &FILE_TAGS));
         remarks.extend(left_out(&muxer.metadata(), container));
+        remarks.extend(languages_left_out(muxer, container));
         if let Some(painted) = painted.and_then(|stream| input.stream(stream)) {
             move_time_codes(muxer, painted.avg_frame_rate(), part);
         }

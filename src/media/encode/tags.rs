@@ -35,15 +35,20 @@ pub(super) const OLD_TAGS: [&str; 8] = [
     STATISTICS[3],
 ];
 
-/// Languages that FFmpeg writes to mov by one of their two codes of ISO 639-2 alone: the other, and this one.
-const TWINS: [[&str; 2]; 18] = [
+/// Languages that FFmpeg writes to mov by another code than that of ISO 639-2 that a film may have, and that one: of two
+/// codes it knows one, of some an older or shorter one.
+const TWINS: [[&str; 2]; 27] = [
     ["bod", "tib"],
     ["cym", "wel"],
     ["cze", "ces"],
     ["deu", "ger"],
     ["ell", "gre"],
     ["eus", "baq"],
+    ["fao", "fo "],
+    ["fas", "per"],
     ["fre", "fra"],
+    ["gle", "iri"],
+    ["hrv", "hr "],
     ["hye", "arm"],
     ["isl", "ice"],
     ["kat", "geo"],
@@ -51,9 +56,14 @@ const TWINS: [[&str; 2]; 18] = [
     ["msa", "may"],
     ["mya", "bur"],
     ["nld", "dut"],
+    ["nob", "nor"],
+    ["pan", "pa "],
     ["rum", "ron"],
     ["slo", "slk"],
+    ["sme", "smi"],
     ["sqi", "alb"],
+    ["srp", "sr "],
+    ["swe", "sve"],
     ["zho", "chi"],
 ];
 

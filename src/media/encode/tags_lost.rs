@@ -1,5 +1,8 @@
-//! Tags that a container cannot hold.
+//! Tags and languages that a container cannot hold.
 
+use std::collections::BTreeSet;
+
+use av::format::context::Output;
 use ffmpeg_next as av;
 
 use super::Container;
@@ -52,6 +55,21 @@ const OF_MOV: [&str; 13] = [
     "location",
 ];
 
+/// Languages that FFmpeg writes to mov, by its names (`mov_mdhd_language_map`).
+const OF_TRACKS: [&str; 101] = [
+    "eng", "fra", "ger", "ita", "dut", "sve", "spa", "dan", "por", "nor", "heb", "jpn", "ara",
+    "fin", "gre", "ice", "mlt", "tur", "hr ", "chi", "urd", "hin", "tha", "kor", "lit", "pol",
+    "hun", "est", "lav", "smi", "fo ", "per", "rus", "iri", "alb", "ron", "ces", "slk", "slv",
+    "yid", "sr ", "mac", "bul", "ukr", "bel", "uzb", "kaz", "aze", "arm", "geo", "mol", "kir",
+    "tgk", "tuk", "mon", "pus", "kur", "kas", "snd", "tib", "nep", "san", "mar", "ben", "asm",
+    "guj", "pa ", "ori", "mal", "kan", "tam", "tel", "sin", "bur", "khm", "lao", "vie", "ind",
+    "tgl", "may", "amh", "tir", "orm", "som", "swa", "kin", "run", "nya", "mlg", "epo", "wel",
+    "baq", "cat", "lat", "que", "grn", "aym", "tat", "uig", "dzo", "jav",
+];
+
+/// A language that nobody knows.
+const UNKNOWN: &str = "und";
+
 /// Beginnings of tags that say how a file was made, in lower case; nobody misses them.
 const TECHNICAL: [&str; 6] = [
     "encod",
@@ -90,5 +108,20 @@ pub(super) fn left_out(tags: &av::DictionaryRef, container: Container) -> Option
     (!lost.is_empty()).then(|| {
         let (lost, name) = (lost.join(", "), container.name());
         format!("tags left out: {lost}: {name} cannot hold them (mkv can)")
+    })
+}
+
+/// Names the languages of streams that `muxer` leaves out, in one line.
+pub(super) fn languages_left_out(muxer: &Output, container: Container) -> Option<String> {
+    let languages = muxer
+        .streams()
+        .filter_map(|stream| Some(stream.metadata().get("language")?.to_string()));
+    let lost = BTreeSet::from_iter(languages.filter(|language| {
+        let is_held = language == UNKNOWN || OF_TRACKS.contains(&language.as_str());
+        container == Container::Mov && !is_held
+    }));
+    (!lost.is_empty()).then(|| {
+        let lost = Vec::from_iter(lost).join(", ");
+        format!("languages left out: {lost}: mov cannot hold them (mp4 and mkv can)")
     })
 }
