@@ -92,21 +92,24 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         Ok(report) => report,
         Err(error) => return Err(encoder.keep(error)),
     };
-    for remark in decoder.remarks().into_iter().chain(encoder.faults()) {
-        remark!("{}: {remark}", input.display());
-    }
-    finish(encoder, &decoder, &report, place)
-}
-
-/// Completes the file and says what it holds.
-fn finish(encoder: Encoder, decoder: &Decoder, report: &Report, place: &Path) -> Result<()> {
+    let tell = |remarks: Vec<String>| {
+        for remark in remarks {
+            remark!("{}: {remark}", input.display());
+        }
+    };
+    tell(decoder.remarks());
     if report.frames == 0 {
         return Err(Interrupted("no frame was painted, nothing is kept".into()).into());
     }
-    encoder.finish(match report.stopped {
+    tell(encoder.finish(match report.stopped {
         true => Ending::Cut,
         false => Ending::Whole(decoder.end()),
-    })?;
+    })?);
+    conclude(&decoder, &report, place)
+}
+
+/// Says what the finished file holds.
+fn conclude(decoder: &Decoder, report: &Report, place: &Path) -> Result<()> {
     let (name, frames) = (place.display(), report.frames);
     if report.stopped {
         let (num, den) = decoder.info().frame_rate;

@@ -192,8 +192,7 @@ impl Encoder {
         &self.remarks
     }
 
-    /// What was lost of times and of the other streams on the way, one line each.
-    pub fn faults(&self) -> Vec<String> {
+    fn faults(&self) -> Vec<String> {
         let mut faults = Vec::from_iter(self.video.remark());
         if let Others::Copied(copier) = &self.beside {
             faults.extend(copier.remarks());
@@ -246,13 +245,15 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes what is still held back and gives the file its name. Where that fails, what was written is
-    /// kept as far as it can be.
-    pub fn finish(mut self, ending: Ending) -> Result<()> {
-        match self.complete(ending) {
-            Ok(()) => self.close(),
-            Err(error) => Err(self.keep_written(error)),
+    /// Writes what is still held back and gives the file its name. Returns what was lost of times and of the other
+    /// streams on the way, one line each. Where it fails, what was written is kept as far as it can be.
+    pub fn finish(mut self, ending: Ending) -> Result<Vec<String>> {
+        if let Err(error) = self.complete(ending) {
+            return Err(self.keep_written(error));
         }
+        let faults = self.faults();
+        self.end()?.finish()?;
+        Ok(faults)
     }
 
     fn complete(&mut self, ending: Ending) -> Result<()> {
@@ -303,10 +304,6 @@ impl Encoder {
             Ok(place) => error.context(format!("`{}` holds the film up to here", place.display())),
             Err(_) => error,
         }
-    }
-
-    fn close(self) -> Result<()> {
-        self.end()?.finish()
     }
 
     fn end(mut self) -> Result<Output> {

@@ -58,8 +58,7 @@ pub fn convert(input: &Path, output: &Path, size: Option<u32>) -> Result<(Report
     let mut remarks = encoder.remarks().to_vec();
     remarks.extend(decoder.remarks());
     remarks.extend(decoder.losses());
-    remarks.extend(encoder.faults());
-    encoder.finish(Ending::Whole(decoder.end()))?;
+    remarks.extend(encoder.finish(Ending::Whole(decoder.end()))?);
     Ok((report, remarks))
 }
 
@@ -211,7 +210,7 @@ pub fn write(
         (frame.index, frame.pts) = (index as u64, pts);
         encoder.write(&frame)?;
     }
-    encoder.finish(Ending::Whole(end))
+    encoder.finish(Ending::Whole(end)).map(drop)
 }
 
 /// Settings that fit the container of `path` and cost little time.

@@ -113,7 +113,8 @@ impl Writer {
         {
             return Err(encoder.keep(error));
         }
-        encoder.finish(Ending::Whole(self.grid.ticks(at).round() as i64))
+        let end = self.grid.ticks(at).round() as i64;
+        encoder.finish(Ending::Whole(end)).map(drop)
     }
 }
 
