@@ -245,3 +245,34 @@ fn seconds_that_damage_takes_are_told() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_last_second_that_damage_takes_is_told_and_a_long_last_slide_is_none() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    let film = "-f lavfi -i testsrc2=s=64x64:r=10:d=6";
+    let sound = "-f lavfi -i sine=d=6 -c:a aac";
+    for (name, sound) in [("a.mkv", sound), ("b.mkv", "")] {
+        let film = format!("{film} {sound} -c:v libx264 -g 10 -cluster_time_limit 1000");
+        make(&film, &files.path(name));
+        assert_eq!(files.convert(name, &format!("whole.{name}"))?, "");
+        let mut bytes = std::fs::read(files.path(name))?;
+        let kept = bytes.len() * 4 / 5;
+        bytes[kept..].fill(0x55);
+        std::fs::write(files.path(name), bytes)?;
+        let remarks = files.convert(name, &format!("cut.{name}"))?;
+        assert!(
+            remarks.contains("the file is cut off: it promises 6.0 s"),
+            "{remarks}"
+        );
+    }
+    let slides = "-f lavfi -i testsrc2=s=64x64:r=10:d=9,select='not(mod(n,30))' -vsync vfr";
+    make(
+        &format!("{slides} -c:v libx264 -bf 0"),
+        &files.path("c.mp4"),
+    );
+    assert_eq!(files.convert("c.mp4", "d.mkv")?, "");
+    assert_eq!(files.convert("d.mkv", "e.mkv")?, "");
+    Ok(())
+}

@@ -14,8 +14,9 @@ use crate::media::ffmpeg::is_discarded;
 /// The kind of an addition to a block, a big-endian number.
 const OPACITY: [u8; 8] = 1u64.to_be_bytes();
 
-/// What the length that a file tells may be too long, in microseconds.
+/// What the length that a file tells may be too long, in microseconds; and of Matroska, which counts milliseconds.
 const ROUNDED: i64 = 2_000_000;
+const ROUNDED_LESS: i64 = 500_000;
 
 /// What reading on in a file comes to.
 pub(in crate::media) enum Reading {
@@ -61,6 +62,10 @@ pub(super) struct Packets {
     /// When the whole file ends as it says, and what came of it, in microseconds; 0 where it does not say.
     promised_end: i64,
     read_end: i64,
+    /// How much the former may be later; with the longest time without a packet, as of slides, whose last one may be
+    /// shown for as long.
+    tolerance: i64,
+    longest_gap: i64,
     /// Where the part ends, in ticks.
     limit: i64,
     read: u64,
@@ -91,6 +96,10 @@ impl Packets {
         let limit = part
             .length()
             .map(|length| length.rescale(rescale::TIME_BASE, base));
+        let tolerance = match input.format().name() {
+            "matroska,webm" => ROUNDED_LESS,
+            _ => ROUNDED,
+        };
         Self {
             clock: Clock::new(&input),
             holes: Holes::new(&input),
@@ -100,6 +109,8 @@ impl Packets {
             promised,
             promised_end,
             read_end: 0,
+            tolerance,
+            longest_gap: 0,
             limit: limit.unwrap_or(i64::MAX),
             read: 0,
             has_alpha: false,
@@ -123,7 +134,7 @@ impl Packets {
                 Reading::Packet(mut packet) => {
                     self.clock.mend(&mut packet);
                     self.holes.see(&packet);
-                    self.read_end = self.read_end.max(self.ends(&packet));
+                    self.reach(&packet);
                     if packet.stream() != self.stream {
                         continue;
                     }
@@ -191,7 +202,7 @@ impl Packets {
         let seconds = |time: i64| time as f64 / f64::from(av::ffi::AV_TIME_BASE);
         let [promises, holds] = if lacks {
             [format!("{promised} frames"), self.read.to_string()]
-        } else if self.read_end + ROUNDED < self.promised_end {
+        } else if self.read_end + self.tolerance + self.longest_gap < self.promised_end {
             [self.promised_end, self.read_end].map(|time| format!("{:.1} s", seconds(time)))
         } else {
             return None;
@@ -200,14 +211,20 @@ impl Packets {
             .then(|| format!("the file is cut off: it promises {promises} and holds {holds}"))
     }
 
-    /// When a packet of any stream ends, in microseconds.
-    fn ends(&self, packet: &av::Packet) -> i64 {
+    /// Learns until when the packets of any stream come.
+    fn reach(&mut self, packet: &av::Packet) {
         let stream = self.input.stream(packet.stream());
         let time = packet.pts().or(packet.dts());
-        stream.zip(time).map_or(0, |(stream, time)| {
-            let ends = time + packet.duration();
-            ends.rescale(stream.time_base(), rescale::TIME_BASE)
-        })
+        if let Some((stream, time)) = stream.zip(time) {
+            // Times of decoding: those of showing go to and fro.
+            let begins = packet.dts().unwrap_or(time);
+            let [begins, ends] = [begins, time + packet.duration()]
+                .map(|time| time.rescale(stream.time_base(), rescale::TIME_BASE));
+            if self.read_end > 0 {
+                self.longest_gap = self.longest_gap.max(begins - self.read_end);
+            }
+            self.read_end = self.read_end.max(ends);
+        }
     }
 }
 
