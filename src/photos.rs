@@ -117,8 +117,8 @@ impl Photo {
             side > 0 && width.max(height) <= side * LONGEST,
             "`{self}` is {width}x{height}: too narrow"
         );
-        let scaled = |length: usize| ((length * short) as f64 / side as f64).round() as usize;
-        scale::resized(&frame, scaled(width), scaled(height))
+        let (width, height) = scale::scaled((width, height), short);
+        scale::resized(&frame, width, height)
     }
 }
 

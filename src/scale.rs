@@ -90,16 +90,33 @@ fn mirror(row: &mut [u8]) {
     }
 }
 
-/// Width and height of `size` scaled to a shorter side of `side`, both even and at least 2. Nothing
-/// else is enlarged.
+/// Width and height of `size` scaled to a shorter side of `side`, to the nearest pixel and at least 1.
+pub fn scaled(size: (usize, usize), side: usize) -> (usize, usize) {
+    in_ratio(size, side, shorter(size))
+}
+
+/// As [`scaled`], to the nearest even numbers and at least 2.
+pub fn scaled_evenly(size: (usize, usize), side: usize) -> (usize, usize) {
+    let (width, height) = in_ratio(size, side, 2 * shorter(size));
+    (2 * width, 2 * height)
+}
+
+/// As [`scaled_evenly`], but no picture is enlarged.
 pub fn fitted(size: (usize, usize), side: usize) -> (usize, usize) {
-    let short = size.0.min(size.1).max(1);
-    let side = side.min(short);
-    let scale = |length: usize| match side < short {
-        true => ((length * side + short) / (2 * short) * 2).max(2),
-        false => (length / 2 * 2).max(2),
-    };
-    (scale(size.0), scale(size.1))
+    match side < shorter(size) {
+        true => scaled_evenly(size, side),
+        false => (size.0.max(2) / 2 * 2, size.1.max(2) / 2 * 2),
+    }
+}
+
+fn shorter(size: (usize, usize)) -> usize {
+    size.0.min(size.1).max(1)
+}
+
+/// Width and height of `size` times `side / of`, to the nearest pixel and at least 1.
+pub fn in_ratio(size: (usize, usize), side: usize, of: usize) -> (usize, usize) {
+    let length = |length: usize| ((length * side + of / 2) / of).max(1);
+    (length(size.0), length(size.1))
 }
 
 #[cfg(test)]

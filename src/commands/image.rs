@@ -186,7 +186,7 @@ impl Drop for Taken<'_> {
 fn pixels(input: &Path, short_side: Option<u32>) -> usize {
     let size = input.is_file().then(|| picture::size(input).ok());
     let (width, height) = size.flatten().unwrap_or_default();
-    let painted = short_side.map_or((0, 0), |side| scaled(width, height, side as usize));
+    let painted = short_side.map_or((0, 0), |side| scale::scaled((width, height), side as usize));
     (width * height).max(painted.0 * painted.1)
 }
 
@@ -264,7 +264,7 @@ fn paint(
     ensure_input_file(input, "picture")?; // of several none is looked at before its turn
     let mut frame = picture::read(input)?;
     if let Some(side) = args.size {
-        let (width, height) = scaled(frame.width, frame.height, side as usize);
+        let (width, height) = scale::scaled((frame.width, frame.height), side as usize);
         ensure!(
             width * height <= MAX_PIXELS,
             "--size {side} makes `{}` {width}x{height}: choose a smaller size",
@@ -284,13 +284,6 @@ fn painting_of(frame: &Frame, painter: &mut Painter) -> Result<Frame> {
     let mut painting = Frame::default();
     painter.paint(frame, &mut painting)?;
     Ok(painting)
-}
-
-/// A size scaled to a shorter side of `side` pixels.
-fn scaled(width: usize, height: usize, side: usize) -> (usize, usize) {
-    let short = width.min(height).max(1);
-    let scale = |length: usize| ((length * side + short / 2) / short).max(1);
-    (scale(width), scale(height))
 }
 
 #[cfg(test)]

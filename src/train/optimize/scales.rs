@@ -37,10 +37,9 @@ pub fn plan(
     usual: usize,
 ) -> Result<Vec<Scale>> {
     let (short, long) = (width.min(height).max(1), width.max(height).max(1));
-    let scaled = |length: usize, to: usize, of: usize| ((length * to + of / 2) / of).max(1);
     let (width, height) = match settings.size {
-        Some(to) => (scaled(width, to, short), scaled(height, to, short)),
-        None if long > usual => (scaled(width, usual, long), scaled(height, usual, long)),
+        Some(to) => scale::in_ratio((width, height), to, short),
+        None if long > usual => scale::in_ratio((width, height), usual, long),
         None => (width, height),
     };
     let (long, short) = (width.max(height), width.min(height));
