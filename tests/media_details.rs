@@ -9,10 +9,13 @@ mod common;
 use std::path::Path;
 
 use anyhow::Result;
-use clips::{assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write};
+use clips::{
+    Files, assert_near, convert, frames, has_ffmpeg, make, mean_colour, number, probe, write,
+};
 use repaint::frame::Frame;
-use repaint::media::FrameSource;
 use repaint::media::decode::Decoder;
+use repaint::media::player::Player;
+use repaint::media::{FrameSource, LiveSource};
 
 #[test]
 fn odd_sizes_gain_one_repeated_line_where_the_codec_needs_it() -> Result<()> {
@@ -276,5 +279,24 @@ fn a_file_that_starts_late_starts_at_zero() -> Result<()> {
     assert_eq!(number(&output, "v", "stream=nb_read_frames"), Some(50.0));
     let length = number(&output, "", "format=duration").unwrap();
     assert!((length - 2.0).abs() < 0.08, "{length} s");
+    Ok(())
+}
+
+#[test]
+fn films_that_are_played_as_cameras_have_square_pixels() -> Result<()> {
+    let Some(files) = Files::new()? else {
+        return Ok(());
+    };
+    for (aspect, size) in [("16/11", (128, 66)), ("8/9", (88, 74)), ("1/200", (88, 66))] {
+        let film = format!("-f lavfi -i color=red:s=88x66:r=10:d=1,setsar={aspect}:max=1000");
+        make(&format!("{film} -c:v libx264"), &files.path("a.mp4"));
+        let mut player = Player::open(&files.path("a.mp4"))?;
+        assert_eq!(player.size(), size, "{aspect}");
+        let mut frame = Frame::default();
+        player.read(&mut frame)?;
+        assert_eq!((frame.width, frame.height), size, "{aspect}");
+        assert_near(aspect, mean_colour(&frame), [255, 0, 0], 4.0);
+        std::fs::remove_file(files.path("a.mp4"))?;
+    }
     Ok(())
 }

@@ -29,7 +29,7 @@ use av::Rescale;
 use av::codec::threading;
 use av::rescale;
 
-use convert::{Converter, scaled, shape};
+use convert::{Converter, shape, squared};
 use input::{
     DEFAULT_RATE, TRANSPARENCY, best_video, brightest, expected_frames, frame_rate, go_to, lost,
     lost_of, open_input, pixel_aspect, start_shift, turn, varies,
@@ -43,6 +43,7 @@ use super::ffmpeg::hwaccel::Gpu;
 use super::ffmpeg::{self, Color, Layout};
 use super::{FrameSource, Hwaccel};
 use crate::frame::Frame;
+use crate::scale::scaled_evenly;
 
 pub use input::{Part, VideoInfo};
 
@@ -53,10 +54,21 @@ const GAP: f64 = 0.05;
 /// Most pixels of a frame that is scaled, 8K by 8K.
 const MAX_PIXELS: usize = 1 << 26;
 
+/// How large frames become.
+#[derive(Clone, Copy)]
+enum Measure {
+    /// As large as they are stored.
+    Own,
+    /// So many pixels along their shorter side, both sides even where they were not so large before.
+    ShortSide(u32),
+    /// As wide or as high as square pixels make them.
+    Square,
+}
+
 /// Reads the best video stream of a file.
 pub struct Decoder {
     path: PathBuf,
-    short_side: Option<u32>,
+    measure: Measure,
     part: Part,
     raw: RawFrames,
     /// Frames before this time are left out, in ticks from the beginning of the part: below 0 where one of
@@ -93,12 +105,18 @@ impl Decoder {
         part: Part,
         hwaccel: Hwaccel,
     ) -> Result<Self> {
-        Self::open_at(path, short_side, part, hwaccel, 0)
+        let measure = short_side.map_or(Measure::Own, Measure::ShortSide);
+        Self::open_at(path, measure, part, hwaccel, 0)
+    }
+
+    /// As [`Decoder::open`], for screens, whose pixels are square: those of the frames are made so.
+    pub fn open_square(path: &Path) -> Result<Self> {
+        Self::open_at(path, Measure::Square, Part::default(), Hwaccel::None, 0)
     }
 
     fn open_at(
         path: &Path,
-        short_side: Option<u32>,
+        measure: Measure,
         part: Part,
         hwaccel: Hwaccel,
         begins: i64,
@@ -140,7 +158,7 @@ impl Decoder {
         let packets = Packets::new(input, stream, shift, part);
         let mut this = Self {
             path: path.to_path_buf(),
-            short_side,
+            measure,
             part,
             raw: RawFrames::new(packets, decoder, hwaccel, info.time_base),
             begins,
@@ -157,7 +175,7 @@ impl Decoder {
         };
         let found = this.decode()?;
         if let Some(before) = this.still_shown(found, length) {
-            return Self::open_at(path, short_side, part, hwaccel, before);
+            return Self::open_at(path, measure, part, hwaccel, before);
         }
         ensure!(
             found || part.from == 0,
@@ -239,14 +257,19 @@ impl Decoder {
         if self.converter.transposes() {
             (upright, pixel) = ((height, width), aspect.invert());
         }
-        if let Some(side) = self.short_side {
-            upright = scaled(upright, side as usize);
-            ensure!(
-                upright.0 * upright.1 <= MAX_PIXELS,
-                "--size {side} makes its frames {}x{}: choose a smaller size",
-                upright.0,
-                upright.1
-            );
+        match self.measure {
+            Measure::Own => {}
+            Measure::ShortSide(side) if side as usize == upright.0.min(upright.1) => {}
+            Measure::ShortSide(side) => {
+                upright = scaled_evenly(upright, side as usize);
+                ensure!(
+                    upright.0 * upright.1 <= MAX_PIXELS,
+                    "--size {side} makes its frames {}x{}: choose a smaller size",
+                    upright.0,
+                    upright.1
+                );
+            }
+            Measure::Square => (upright, pixel) = (squared(upright, pixel), (1, 1).into()),
         }
         (self.info.width, self.info.height) = upright;
         self.info.pixel_aspect = (pixel.numerator(), pixel.denominator());
@@ -315,8 +338,8 @@ impl Decoder {
     /// Begins anew on the CPU and leaves out the frames that were read: from here on the film is what
     /// it would have been without the GPU. `false` when no frame is left.
     fn go_on_on_the_cpu(&mut self, reason: String) -> Result<bool> {
-        let (side, part) = (self.short_side, self.part);
-        let mut again = Self::open_with(&self.path, side, part, Hwaccel::None)?;
+        let (measure, part) = (self.measure, self.part);
+        let mut again = Self::open_at(&self.path, measure, part, Hwaccel::None, 0)?;
         again.left_to_the_cpu = (self.frames > 0).then_some((self.frames, reason));
         let mut more = true;
         for _ in 0..self.frames {

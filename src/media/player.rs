@@ -31,7 +31,7 @@ impl Player {
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_path_buf(),
-            decoder: Decoder::open(path, None)?,
+            decoder: Decoder::open_square(path)?,
             start: Instant::now(),
             shown: Duration::ZERO,
             next: Frame::default(),
@@ -59,7 +59,7 @@ impl Player {
             return Ok(());
         }
         self.start += self.time(self.decoder.end()).max(self.shown + self.step());
-        self.decoder = Decoder::open(&self.path, None)?;
+        self.decoder = Decoder::open_square(&self.path)?;
         ensure!(
             self.decoder.read(&mut self.next)?,
             "`{}` has no frame to begin again with",

@@ -12,6 +12,9 @@ use crate::scale;
 /// Shapes that differ by less than this part of them are taken for the same: they are rounded to whole pixels.
 const SAME: f64 = 0.02;
 
+/// Aspect of the most stretched pixels, or its inverse; those of films are below 3.
+const MOST_STRETCHED: f64 = 4.0;
+
 /// Converts the pictures of one stream; keeps its memory.
 pub(super) struct Converter {
     turn: Turn,
@@ -146,15 +149,16 @@ pub(super) fn shape(picture: &av::frame::Video) -> f64 {
     f64::from(pixel_aspect(picture)) * width / height.max(1.0)
 }
 
-/// `size` scaled to a shorter side of `side`, both sides even and at least 2.
-pub(super) fn scaled(size: (usize, usize), side: usize) -> (usize, usize) {
-    let short = size.0.min(size.1);
-    if short == side {
-        return size;
+/// `size` of pixels of this `aspect` (width divided by height) as square ones: wider or higher. Broken files tell of
+/// aspects that none has; they mean nothing.
+pub(super) fn squared((width, height): (usize, usize), aspect: av::Rational) -> (usize, usize) {
+    let aspect = f64::from(aspect);
+    let times = |length: usize, by: f64| (length as f64 * by).round() as usize;
+    match aspect {
+        1.0..=MOST_STRETCHED => (times(width, aspect), height),
+        _ if (1.0..=MOST_STRETCHED).contains(&aspect.recip()) => {
+            (width, times(height, aspect.recip()))
+        }
+        _ => (width, height),
     }
-    let even = |length: usize| {
-        let exact = length as f64 * side as f64 / short as f64;
-        ((exact / 2.0).round() as usize * 2).max(2)
-    };
-    (even(size.0), even(size.1))
 }
