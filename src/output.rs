@@ -204,6 +204,11 @@ impl Output {
     }
 }
 
+/// Fails for a place where [`Output::create`] would, before hours of work went into what belongs there.
+pub fn ensure_writable(place: &Path, existing: Existing) -> Result<()> {
+    Output::create(place, existing).map(drop)
+}
+
 /// Fails for a place in `~` where nothing has this name: a shell would have put the home folder there.
 pub fn ensure_expanded(place: &Path) -> Result<()> {
     ensure!(

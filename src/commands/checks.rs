@@ -16,7 +16,7 @@ use crate::mask::Mask;
 #[cfg(feature = "video")]
 use crate::media::Hwaccel;
 use crate::media::picture;
-use crate::output::{Existing, Output};
+use crate::output::Existing;
 use crate::paint::Painter;
 use crate::strokes::Strokes;
 use crate::styles::{self, Origin};
@@ -40,11 +40,6 @@ pub(super) fn open_backend(args: &PaintArgs) -> Result<Box<dyn Backend>> {
         }
     });
     Ok(opened.engine)
-}
-
-/// Fails for a place that cannot be written, before hours of work went into what belongs there.
-pub(super) fn ensure_writable(place: &Path, overwrite: bool) -> Result<()> {
-    Output::create(place, existing(overwrite)).map(drop)
 }
 
 /// Fails for a name that no model file has.

@@ -13,7 +13,7 @@ use super::{Interrupted, ensure_input_file, existing, open_painter};
 use crate::cli::{ImageArgs, PaintArgs};
 use crate::frame::Frame;
 use crate::media::picture::{self, PictureFormat};
-use crate::output::{Output, ensure_expanded};
+use crate::output::{ensure_expanded, ensure_writable};
 use crate::paint::Painter;
 use crate::scale;
 
@@ -250,8 +250,7 @@ fn name_of(input: &Path) -> PathBuf {
 
 fn ensure_place(input: &Path, place: &Path, args: &PaintArgs) -> Result<()> {
     ensure_not_read(input, args, place)?;
-    drop(Output::create(place, existing(args.overwrite))?);
-    Ok(())
+    ensure_writable(place, existing(args.overwrite))
 }
 
 /// Reads `input`, has it painted and writes it to `place`; says what was written.

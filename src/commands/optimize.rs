@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::checks::{ensure_writable, set_threads, weighted};
+use super::checks::{set_threads, weighted};
 use super::progress::{Position, Progress};
-use super::{Interrupted, ensure_input_file, ensure_not_input};
+use super::{Interrupted, ensure_input_file, ensure_not_input, existing};
 use crate::cli::{OptimizeArgs, StartArg};
 use crate::media::picture::PictureFormat;
+use crate::output::ensure_writable;
 use crate::train::optimize::{
     self, Cell, End, Event, Job, LayerWeight, Losses, Settings, Start, Step, contact_sheet,
 };
@@ -78,6 +79,7 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
     ensure_input_file(&args.content, "picture")?;
     PictureFormat::of(&args.output)?;
     let replaceable = args.overwrite || args.resume;
+    let existing = existing(replaceable);
     if !args.all_layers {
         let state = optimize::checkpoint_place(&args.output);
         ensure!(
@@ -86,12 +88,12 @@ fn job(args: &OptimizeArgs) -> Result<Job> {
              --overwrite",
             state.display()
         );
-        ensure_writable(&state, replaceable)?;
+        ensure_writable(&state, existing)?;
     }
-    ensure_writable(&args.output, replaceable)?; // beside a state it is the unfinished picture
+    ensure_writable(&args.output, existing)?; // beside a state it is the unfinished picture
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;
-        ensure_writable(preview, replaceable)?;
+        ensure_writable(preview, existing)?;
     }
     for input in [&args.content]
         .into_iter()

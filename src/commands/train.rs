@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use super::checks::{ensure_model_name, ensure_writable, place_of, remark_use, set_threads};
+use super::checks::{ensure_model_name, place_of, remark_use, set_threads};
 use super::progress::{Position, Progress};
-use super::{Interrupted, ensure_input_file, ensure_not_input};
+use super::{Interrupted, ensure_input_file, ensure_not_input, existing};
 use crate::cli::TrainArgs;
 use crate::folders::{quoted, stem};
 use crate::media::picture::PictureFormat;
+use crate::output::ensure_writable;
 use crate::train::folder::Folder;
 use crate::train::{self, End, Event, Job, Settings, Step, vgg};
 
@@ -98,7 +99,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
         "`{}` exists: choose another place with -o or add --overwrite",
         output.display()
     );
-    ensure_writable(&output, args.overwrite)?;
+    ensure_writable(&output, existing(args.overwrite))?;
     let folder = Folder::of(&output);
     let checkpoint = folder.checkpoint();
     ensure!(
@@ -109,7 +110,7 @@ fn job(args: &TrainArgs) -> Result<Job> {
     );
     if let Some(preview) = &args.preview {
         PictureFormat::of(preview)?;
-        ensure_writable(preview, args.overwrite || args.resume)?;
+        ensure_writable(preview, existing(args.overwrite || args.resume))?;
         ensure_not_input(&args.painting, preview)?;
     }
     if let Some(photos) = &args.photos {

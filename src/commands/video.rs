@@ -16,7 +16,7 @@ use crate::media::decode::{Decoder, Part, VideoInfo};
 use crate::media::encode::{Beside, Container, EncodeSettings, Encoder, Ending};
 use crate::media::picture;
 use crate::media::whole::ensure_whole;
-use crate::output::Output;
+use crate::output::ensure_writable;
 use crate::pipeline::{self, Report};
 use crate::steady::Watcher;
 
@@ -43,7 +43,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         "--to is not after --from: the part between them is empty"
     );
     let part = Part { from, to };
-    drop(Output::create(place, existing(args.paint.overwrite))?); // refused now, not after loading a model
+    ensure_writable(place, existing(args.paint.overwrite))?;
     Container::of(place)?;
     let mut painter = open_painter(&args.paint)?;
     let hwaccel = hwaccel(&args.film, painter.device());

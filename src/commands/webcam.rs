@@ -24,14 +24,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::checks::{
-    ensure_not_read, ensure_writable, hwaccel, is_same_place, open_backend, open_mask, set_threads,
-    strokes,
+    ensure_not_read, hwaccel, is_same_place, open_backend, open_mask, set_threads, strokes,
 };
 use super::{Interrupted, existing};
 use crate::cli::WebcamArgs;
 use crate::media::microphone;
 use crate::media::window::Window;
-use crate::output::write_whole;
+use crate::output::{ensure_writable, write_whole};
 use crate::paint::Painter;
 use crate::pipeline::live;
 
@@ -169,7 +168,7 @@ fn ensure_outputs(args: &WebcamArgs) -> Result<()> {
         recorder::ensure_place(place, existing(args.paint.overwrite))?;
     }
     if let Some(place) = &args.stats {
-        ensure_writable(place, args.paint.overwrite)?;
+        ensure_writable(place, existing(args.paint.overwrite))?;
         let record = args.record.as_deref();
         ensure!(
             !record.is_some_and(|record| is_same_place(record, place)),

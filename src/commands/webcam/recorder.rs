@@ -15,7 +15,7 @@ use crate::media::decode::VideoInfo;
 use crate::media::encode::{Beside, Container, EncodeSettings, Encoder};
 use crate::media::microphone;
 use crate::media::{Hwaccel, picture};
-use crate::output::{Existing, Output};
+use crate::output::{Existing, ensure_writable};
 use crate::pipeline::worker::{Closed, Worker};
 
 /// Paintings that wait for the encoder: evens out its bursts; more would only hide that it is too
@@ -204,8 +204,7 @@ impl Ended {
 /// Fails when `place` cannot become a recording.
 pub(super) fn ensure_place(place: &Path, existing: Existing) -> Result<()> {
     Container::of(place)?;
-    drop(Output::create(place, existing)?);
-    Ok(())
+    ensure_writable(place, existing)
 }
 
 /// Starts the thread that writes snapshots.
