@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -83,7 +83,7 @@ pub fn run(args: &ImageArgs, stop: &AtomicBool) -> Result<()> {
 /// What the threads that read and write want of the one that paints.
 enum Message {
     /// To paint a picture and send the painting back.
-    Paint(Frame, Sender<Result<Frame>>),
+    Paint(Frame, SyncSender<Result<Frame>>),
     /// To tell how the picture of this number went.
     Done(usize, Result<String>),
 }
@@ -101,7 +101,7 @@ fn paint_all<'a>(
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or_else(cores, usize::from);
     let (line, room) = (Mutex::new(places.iter().enumerate()), Room::default());
-    let (messages, to_do) = std::sync::mpsc::channel();
+    let (messages, to_do) = sync_channel(1); // nobody waits for the threads while they wait to be heard
     std::thread::scope(|scope| {
         for _ in 0..(threads + 1).min(AT_ONCE).min(places.len()) {
             let messages = messages.clone();
@@ -118,7 +118,7 @@ fn paint_all<'a>(
                     let _room = room.take(pixels(input, args.size));
                     drop(line); // held till now, so that nobody overtakes a large picture
                     let by_painter = |frame| {
-                        let (painted, painting) = std::sync::mpsc::channel();
+                        let (painted, painting) = sync_channel(1);
                         messages.send(Message::Paint(frame, painted))?;
                         painting.recv()?
                     };

@@ -5,7 +5,7 @@ mod sources;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Microphone {
     pub fn listen(&self) -> Result<(Listening, Receiver<String>)> {
         let shelf = Arc::new(Shelf::default());
         let (opened, opening) = sync_channel(1);
-        let (troubles, trouble) = channel();
+        let (troubles, trouble) = sync_channel(1); // there is one at most
         let (microphone, to) = (self.clone(), Arc::clone(&shelf));
         Builder::new()
             .name("microphone".into())
@@ -119,7 +119,7 @@ fn run(
     microphone: &Microphone,
     shelf: &Shelf,
     opened: &SyncSender<Result<SoundFormat>>,
-    troubles: &Sender<String>,
+    troubles: &SyncSender<String>,
 ) {
     let name = &microphone.name;
     let decoder = LiveDecoder::open(&microphone.device, &microphone.url)
