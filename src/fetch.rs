@@ -33,7 +33,7 @@ const CONVOLUTIONS: [u32; 16] = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28,
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hears of the progress of a download and may end it.
-pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
+pub type Watching<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
 
 /// A file to download.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ pub fn vgg19_path() -> Option<PathBuf> {
 /// torchvision's names (`features.0.weight`), with `layout` = `torchvision` in the metadata.
 /// `progress` hears the bytes that are there and, where the server says so, the bytes in all; it
 /// answers whether to go on.
-pub fn vgg19(source: Source, place: &Path, progress: Progress) -> Result<Fetched> {
+pub fn vgg19(source: Source, place: &Path, progress: Watching) -> Result<Fetched> {
     if place.is_file() {
         return Ok(Fetched::AlreadyThere);
     }
@@ -158,7 +158,7 @@ impl Part {
 
     /// Downloads what is missing. Begins again when the server cannot continue or has another
     /// version of the file by now.
-    fn download(&self, url: &str, progress: Progress) -> Result<ControlFlow<()>> {
+    fn download(&self, url: &str, progress: Watching) -> Result<ControlFlow<()>> {
         let have = self.file.metadata()?.len();
         let version = fs::read_to_string(&self.version).unwrap_or_default();
         if have > 0 && !version.is_empty() {
@@ -186,7 +186,7 @@ impl Part {
         &self,
         mut response: Response<Body>,
         start: u64,
-        progress: Progress,
+        progress: Watching,
     ) -> Result<ControlFlow<()>> {
         let version = Version::of(&response, start);
         let total = version.as_ref().map(|version| version.length);

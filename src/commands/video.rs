@@ -73,7 +73,7 @@ pub fn run(args: &VideoArgs, stop: &AtomicBool) -> Result<()> {
         };
         remark!("decoding on the {decodes}, encoding by {}", encoder.codec());
     }
-    let mut progress = Progress::new(&info);
+    let mut progress = FilmProgress::new(&info);
     let mut watcher = Watcher::default();
     if args.paint.strength > 0.0 {
         watcher.set(args.film.steady);
@@ -142,8 +142,8 @@ fn noun(frames: u64) -> &'static str {
     }
 }
 
-/// Progress on stderr: a bar on a terminal, a line now and then elsewhere.
-struct Progress {
+/// How far a film is, on stderr: a bar on a terminal, a line now and then elsewhere.
+struct FilmProgress {
     bar: ProgressBar,
     lines: bool,
     total: Option<u64>,
@@ -152,7 +152,7 @@ struct Progress {
     is_tight: bool,
 }
 
-impl Progress {
+impl FilmProgress {
     fn new(info: &VideoInfo) -> Self {
         let lines = !std::io::stderr().is_terminal();
         let bar = match info.frames {
