@@ -232,7 +232,7 @@ impl Network {
                 .take_while(|i| shapes.contains_key(&format!("res{i}.conv1.conv2d.weight")))
                 .count(),
             input_channels: first[1],
-            memory: second.get(1) == Some(&(first[0] + CARRIED)),
+            memory: second.get(1).copied() == first[0].checked_add(CARRIED),
             styles: if norm.len() == 2 { norm[0] } else { 1 },
         };
         network.ensure_sane()?;

@@ -184,6 +184,7 @@ fn tensors_that_are_no_network_are_refused_by_name() {
         &[0, 3, 9, 9],
         &[1, 0, 9, 9],
         &[1, 2, 9, 9],
+        &[usize::MAX, 0, 9, 9],
     ] {
         put(
             "conv1.conv2d.weight",

@@ -210,6 +210,10 @@ fn pickles_that_grow_are_stopped() {
     bomb.extend(b"eq\x01ccollections\nOrderedDict\nq\x02");
     bomb.extend(b"h\x02h\x01\x85R0".repeat(100_000));
     assert!(error(&bomb).contains("more than 1048576 values"));
+    let mut remembered = legacy[..start].to_vec();
+    remembered.extend(b"K\x01");
+    remembered.extend(vec![0x94; (1 << 20) + 1]); // the same value, remembered at one place after the other
+    assert!(error(&remembered).contains("too many values in the memo"));
 }
 
 #[test]

@@ -127,14 +127,17 @@ impl Machine<'_, '_> {
                 let id = self.pop()?; // BINPERSID
                 self.push(Node::Persistent(id))?;
             }
-            b'h' => self.recall::<1>()?,   // BINGET
-            b'j' => self.recall::<4>()?,   // LONG_BINGET
-            b'q' => self.remember::<1>()?, // BINPUT
-            b'r' => self.remember::<4>()?, // LONG_BINPUT
-            0x94 => {
-                let (place, id) = (self.memo.len(), self.top()?); // MEMOIZE
-                self.memo.insert(place, id);
+            b'h' => self.recall::<1>()?, // BINGET
+            b'j' => self.recall::<4>()?, // LONG_BINGET
+            b'q' => {
+                let place = self.take_unsigned::<1>()?; // BINPUT
+                self.remember(place)?;
             }
+            b'r' => {
+                let place = self.take_unsigned::<4>()?; // LONG_BINPUT
+                self.remember(place)?;
+            }
+            0x94 => self.remember(self.memo.len())?, // MEMOIZE
             other => bail!("opcode {other:#04x} is none that torch.save writes"),
         }
         ensure!(
@@ -254,10 +257,10 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    fn remember<const N: usize>(&mut self) -> Result<()> {
-        let place = self.take_unsigned::<N>()?;
+    fn remember(&mut self, place: usize) -> Result<()> {
         let id = self.top()?;
         self.memo.insert(place, id);
+        ensure!(self.memo.len() <= MAX_NODES, "too many values in the memo");
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::{bf16, f16};
 use zip::ZipArchive;
 
+use super::MAX_NAME;
 use super::graph::{Graph, Id, Node};
 use super::machine;
 
@@ -55,17 +56,17 @@ impl Kind {
         }
     }
 
-    /// The values of little-endian bytes; `None` for those that are not floating point.
-    pub fn decode(self, bytes: &[u8]) -> Option<Vec<f32>> {
-        fn map<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Option<Vec<f32>> {
-            Some(bytes.as_chunks().0.iter().map(|&b| value(b)).collect())
+    /// The values of little-endian bytes; none of those that are not floating point.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        fn map<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            bytes.as_chunks().0.iter().map(|&b| value(b)).collect()
         }
         match self {
             Self::F16 => map(bytes, |b| f16::from_le_bytes(b).to_f32()),
             Self::Bf16 => map(bytes, |b| bf16::from_le_bytes(b).to_f32()),
             Self::F32 => map(bytes, f32::from_le_bytes),
             Self::F64 => map(bytes, |b| f64::from_le_bytes(b) as f32),
-            Self::Other(_) => None,
+            Self::Other(_) => Vec::new(),
         }
     }
 }
@@ -93,6 +94,7 @@ impl Storage {
         let (Node::Global(class), Some(key)) = (graph.get(*class), graph.text(*key)) else {
             bail!("a storage without a class or key")
         };
+        ensure!(key.len() <= MAX_NAME, "a storage of too long a name");
         let view = match rest.first().map(|&id| graph.get(id)) {
             Some(Node::Sequence(view)) if view.len() == 3 => graph.size(view[1])?,
             _ => 0,
