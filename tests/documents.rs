@@ -36,33 +36,83 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
     assert!(commands >= 10, "found only {commands} commands");
 }
 
+/// Options that every command has, and of cargo.
+#[cfg(all(feature = "video", feature = "webcam"))]
+const OTHERS: [&str; 2] = ["help", "features"];
+
+/// The program and its commands, those of `models` among them.
+#[cfg(all(feature = "video", feature = "webcam"))]
+fn commands() -> Vec<clap::Command> {
+    use clap::CommandFactory;
+    let mut all = vec![repaint::cli::Cli::command()];
+    let mut seen = 0;
+    while seen < all.len() {
+        all.extend(all[seen].get_subcommands().cloned().collect::<Vec<_>>());
+        seen += 1;
+    }
+    all
+}
+
+/// The names behind `--` in a text.
+#[cfg(all(feature = "video", feature = "webcam"))]
+fn options(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| c.is_whitespace() || "`|()[],;.:".contains(c));
+    let names = words.filter_map(|word| word.strip_prefix("--"));
+    names.filter(|name| !name.is_empty() && !name.starts_with('-'))
+}
+
 #[test]
-fn every_option_in_the_readme_is_one_that_some_command_has() {
-    // The options are the fields of the argument types.
-    let options_source = [
-        "src/cli.rs",
-        "src/cli/models.rs",
-        "src/cli/optimize.rs",
-        "src/cli/train.rs",
-        "src/cli/webcam.rs",
-    ]
-    .map(read)
-    .concat();
-    let readme = read("README.md");
-    let mut options = 0;
-    for row in readme.lines().filter(|line| line.starts_with("| `--")) {
-        let cell = row.split('|').nth(1).unwrap_or_default();
-        for option in cell.split('`').filter(|part| part.starts_with("--")) {
-            let name = option.trim_start_matches('-').split(' ').next();
-            let field = format!("pub {}:", name.unwrap_or_default().replace('-', "_"));
+#[cfg(all(feature = "video", feature = "webcam"))]
+fn every_option_in_the_documents_is_one_that_a_command_has() {
+    let commands = commands();
+    let arguments = || commands.iter().flat_map(|command| command.get_arguments());
+    let mut found = 0;
+    let of_users = DOCUMENTS.iter().filter(|name| **name != "CONTRIBUTING.md");
+    for name in of_users {
+        let text = read(name);
+        let of_program = |line: &&str| !line.contains("cargo ") && !line.starts_with("scripts/");
+        let options = text.lines().filter(of_program).flat_map(options);
+        for option in options.filter(|option| !OTHERS.contains(option)) {
+            let is_known = |argument: &clap::Arg| {
+                let aliases = argument.get_all_aliases().unwrap_or_default();
+                argument.get_long() == Some(option) || aliases.contains(&option)
+            };
             assert!(
-                options_source.contains(&field),
-                "README.md names `{option}`"
+                arguments().any(is_known),
+                "{name}: no command has --{option}"
             );
-            options += 1;
+            found += 1;
         }
     }
-    assert!(options >= 10, "found only {options} options");
+    assert!(found >= 100, "found only {found} options");
+}
+
+#[test]
+#[cfg(all(feature = "video", feature = "webcam"))]
+fn the_readme_names_all_values_of_the_options_in_its_tables() {
+    let (commands, readme) = (commands(), read("README.md"));
+    let mut found = 0;
+    for row in readme.lines().filter(|line| line.starts_with("| `--")) {
+        let cell = row.split('|').nth(1).unwrap_or_default();
+        for part in cell.split("`--").skip(1) {
+            let option = part.split([' ', '`']).next().unwrap_or_default();
+            let words: Vec<_> = part.split([' ', '`', ',']).collect();
+            let names_all = |argument: &clap::Arg| {
+                let values = argument.get_possible_values();
+                let mut shown = values.iter().filter(|value| !value.is_hide_set());
+                let takes_values = argument.get_action().takes_values();
+                !takes_values || shown.all(|value| words.contains(&value.get_name()))
+            };
+            let arguments = commands.iter().flat_map(|command| command.get_arguments());
+            let mut arguments = arguments.filter(|argument| argument.get_long() == Some(option));
+            assert!(
+                arguments.any(names_all),
+                "README.md: `--{part}` lacks values of the option"
+            );
+            found += 1;
+        }
+    }
+    assert!(found >= 40, "found only {found} options");
 }
 
 #[test]
