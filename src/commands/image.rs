@@ -262,6 +262,10 @@ fn paint(
 ) -> Result<String> {
     ensure_input_file(input, "picture")?; // of several none is looked at before its turn
     let mut frame = picture::read(input)?;
+    if picture::is_animation(input) {
+        let name = input.display();
+        remark!("`{name}` is an animation: its first picture is painted");
+    }
     if let Some(side) = args.size {
         let (width, height) = scale::scaled((frame.width, frame.height), side as usize);
         ensure!(

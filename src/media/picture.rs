@@ -9,10 +9,13 @@ use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{PngDecoder, PngEncoder};
+use image::codecs::webp::WebPDecoder;
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
+    AnimationDecoder, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat,
+    ImageReader, ImageResult, Limits,
 };
 
 #[cfg(feature = "video")]
@@ -210,6 +213,21 @@ pub fn is_picture(path: &Path) -> bool {
             .is_ok_and(|reader| is_known(&reader))
             || is_other(path)
             || matches!(heic_file(path), Ok(Some(_))))
+}
+
+/// Whether a file holds pictures after the one that [`read`] gives: an animation, as GIF, WebP and PNG know them.
+pub fn is_animation(path: &Path) -> bool {
+    let moves = || -> ImageResult<bool> {
+        let format = ImageReader::open(path)?.with_guessed_format()?.format();
+        let file = BufReader::new(File::open(path)?);
+        Ok(match format {
+            Some(ImageFormat::Gif) => GifDecoder::new(file)?.into_frames().nth(1).is_some(),
+            Some(ImageFormat::WebP) => WebPDecoder::new(file)?.has_animation(),
+            Some(ImageFormat::Png) => PngDecoder::new(file)?.is_apng()?,
+            _ => false,
+        })
+    };
+    moves().unwrap_or(false)
 }
 
 /// Whether a file is a picture that never moves, by its name and first bytes: others may be animations, and

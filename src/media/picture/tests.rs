@@ -170,3 +170,25 @@ fn an_unknown_ending_names_the_known_ones() {
         .to_string();
     assert!(error.contains(".png") && error.contains("a.gif"), "{error}");
 }
+
+#[test]
+fn animations_are_told_from_pictures() -> Result<()> {
+    use image::codecs::gif::GifEncoder;
+
+    let folder = tempfile::tempdir()?;
+    for count in [1, 2] {
+        let path = folder.path().join(format!("{count}.gif"));
+        let mut file = GifEncoder::new(File::create(&path)?);
+        let picture = image::RgbaImage::from_pixel(9, 7, image::Rgba([200, 90, 40, 255]));
+        file.encode_frames(vec![image::Frame::new(picture); count])?;
+        drop(file);
+        assert_eq!(is_animation(&path), count > 1);
+        assert_eq!(read(&path)?.width, 9);
+    }
+    for name in ["still.png", "no.webp"] {
+        let path = folder.path().join(name);
+        write(&path, &Frame::new(4, 4), Existing::Keep).or_else(|_| std::fs::write(&path, "no"))?;
+        assert!(!is_animation(&path), "{name}");
+    }
+    Ok(())
+}
