@@ -84,6 +84,11 @@ impl Output {
             place.display()
         );
         ensure!(
+            !cfg!(windows) || !is_of_a_device(place),
+            "`{}` is the name of a device in Windows: choose another name",
+            place.display()
+        );
+        ensure!(
             !ends_with_separator(place),
             "`{}` is named like a folder: name a file",
             place.display()
@@ -219,6 +224,18 @@ pub fn ensure_expanded(place: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether Windows takes `place` for a device, with whatever ending.
+fn is_of_a_device(place: &Path) -> bool {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    let stem = stem.to_ascii_uppercase();
+    let numbered = ["COM", "LPT"]
+        .map(|port| stem.strip_prefix(port))
+        .into_iter();
+    let is_digit = |rest: &str| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered.flatten().any(is_digit)
+}
+
 /// Whether `place` is written as folders are: `name/`, on Windows `name\` too.
 fn ends_with_separator(place: &Path) -> bool {
     let last = place.as_os_str().as_encoded_bytes().last();
@@ -279,4 +296,26 @@ pub fn write_whole(place: &Path, bytes: &[u8]) -> Result<()> {
     let output = Output::create(place, Existing::Overwrite)?;
     output.fill(bytes)?;
     output.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_windows_are_known_by_their_names() {
+        for name in ["nul", "a/CON.mp4", "com1.tar.gz", "Lpt9 .png", "aux."] {
+            assert!(is_of_a_device(Path::new(name)), "{name}");
+        }
+        for name in [
+            "null.png",
+            "con/a.mp4",
+            "com.mp4",
+            "com10.mp4",
+            "a.nul",
+            "concert.mkv",
+        ] {
+            assert!(!is_of_a_device(Path::new(name)), "{name}");
+        }
+    }
 }
