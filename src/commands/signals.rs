@@ -1,6 +1,11 @@
-//! Ctrl-C and what else asks a program to end: SIGTERM, and SIGHUP from a terminal that closes.
+//! Ctrl-C and what else asks a program to end: SIGTERM, and SIGHUP from a terminal that closes; on Windows a console that
+//! closes and the end of the session.
 
 use anyhow::Result;
+
+/// Longer than Windows lets a program end.
+#[cfg(windows)]
+const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Calls `heard` in a thread of its own whenever the program is asked to end, with whether Ctrl-C
 /// did: `timeout` and closing terminals ask twice, the program and then its group.
@@ -35,8 +40,36 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// Calls `heard` in a thread of its own at Ctrl-C.
-#[cfg(not(unix))]
-pub(super) fn listen(mut heard: impl FnMut(bool) + Send + 'static) -> Result<()> {
-    Ok(ctrlc::set_handler(move || heard(true))?)
+/// Calls `heard` in a thread of its own at Ctrl-C, and where the console is closed or the user logs off.
+#[cfg(windows)]
+pub(super) fn listen(heard: impl FnMut(bool) + Send + 'static) -> Result<()> {
+    use std::sync::{Mutex, PoisonError};
+
+    use anyhow::ensure;
+    use windows_sys::Win32::System::Console::{
+        CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler,
+    };
+    use windows_sys::core::BOOL;
+
+    type Heard = Box<dyn FnMut(bool) + Send>;
+    static HEARD: Mutex<Option<Heard>> = Mutex::new(None);
+
+    /// Windows starts a thread for each event.
+    unsafe extern "system" fn handle(event: u32) -> BOOL {
+        let ctrl_c = matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT);
+        if let Some(heard) = &mut *HEARD.lock().unwrap_or_else(PoisonError::into_inner) {
+            heard(ctrl_c);
+        }
+        if !ctrl_c {
+            // When this returns Windows ends the program, which it else leaves some seconds to end by itself.
+            std::thread::sleep(ENDING);
+        }
+        1
+    }
+
+    *HEARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(heard));
+    // SAFETY: the function lives as long as the program and may be called from any thread.
+    let listens = unsafe { SetConsoleCtrlHandler(Some(handle), 1) };
+    ensure!(listens != 0, std::io::Error::last_os_error());
+    Ok(())
 }
