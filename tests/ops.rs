@@ -136,14 +136,18 @@ fn a_frozen_kernel_gets_no_gradient() {
 #[test]
 fn a_frozen_convolution_carries_back_what_one_with_tracked_weights_does() {
     let device = Device::Cpu;
-    for channels in [3, 40] {
+    let paddings = [Padding::Zero(1), Padding::Reflect(1)];
+    for (channels, padding) in [3, 40]
+        .into_iter()
+        .flat_map(|channels| paddings.map(|padding| (channels, padding)))
+    {
         let x = Var::randn(0f32, 1.0, (2, channels, 9, 14), &device).unwrap();
         let weight = Var::randn(0f32, 0.1, (36, channels, 3, 3), &device).unwrap();
         let bias = Var::randn(0f32, 0.5, 36, &device).unwrap();
         let upstream = Tensor::randn(0f32, 1.0, (2, 36, 9, 14), &device).unwrap();
         let settings = Conv {
             stride: 1,
-            padding: Padding::Zero(1),
+            padding,
             relu: true,
         };
         let tracked = ops::conv2d(&x, &weight, Some(&bias), settings).unwrap();
@@ -160,6 +164,47 @@ fn a_frozen_convolution_carries_back_what_one_with_tracked_weights_does() {
             assert_close("gradient", &y_grad, &expected_grad, 1e-6);
         }
     }
+}
+
+/// By Winograd's transforms, with gradients to come and without, against the sum that they stand for.
+#[test]
+fn many_channels_with_mirrored_padding_are_those_of_a_mirrored_picture() {
+    let device = Device::Cpu;
+    let x = Var::randn(0f32, 1.0, (2, 128, 6, 9), &device).unwrap();
+    let weight = Tensor::randn(0f32, 0.03, (128, 128, 3, 3), &device).unwrap();
+    let bias = Tensor::randn(0f32, 0.5, 128, &device).unwrap();
+    let settings = |padding| Conv {
+        stride: 1,
+        padding,
+        relu: true,
+    };
+    let order = |size: u32| {
+        [1].into_iter()
+            .chain(0..size)
+            .chain([size - 2])
+            .collect::<Vec<_>>()
+    };
+    let [rows, columns] = [6, 9].map(|size| Tensor::new(order(size), &device).unwrap());
+    let mirrored = x
+        .index_select(&rows, 2)
+        .unwrap()
+        .index_select(&columns, 3)
+        .unwrap();
+    let expected = ops::conv2d(&mirrored, &weight, Some(&bias), settings(Padding::Zero(0)));
+    let expected = expected.unwrap();
+    let mirroring = FrozenConv::new(&weight, &bias, settings(Padding::Zero(1)))
+        .with_padding(Padding::Reflect(1));
+    let upstream = Tensor::randn(0f32, 1.0, expected.shape(), &device).unwrap();
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let gradient = |y: &Tensor| {
+        let grads = (y * &upstream).unwrap().sum_all().unwrap().backward();
+        flat(grads.unwrap().get(&x).unwrap())
+    };
+    let y = mirroring.forward(&x).unwrap();
+    assert_close("value", &flat(&y), &flat(&expected), 1e-4);
+    assert_close("gradient", &gradient(&y), &gradient(&expected), 1e-4);
+    let untracked = mirroring.forward(&x.as_tensor().detach()).unwrap();
+    assert_close("untracked", &flat(&untracked), &flat(&expected), 1e-4);
 }
 
 #[test]

@@ -42,6 +42,31 @@ impl Padding {
         }
     }
 
+    /// Planes of `height` x `width` values with their padding.
+    pub fn padded(self, planes: &[f32], height: usize, width: usize) -> Vec<f32> {
+        let pad = self.size();
+        let (area, line) = (height * width, width + 2 * pad);
+        let mut padded = vec![0.0; planes.len() / area * (height + 2 * pad) * line];
+        let pairs = padded
+            .par_chunks_mut((height + 2 * pad) * line)
+            .zip(planes.par_chunks(area));
+        pairs.for_each(|(padded, plane)| {
+            for (y, to) in padded.chunks_exact_mut(line).enumerate() {
+                let Some(y) = self.place(y, height) else {
+                    continue;
+                };
+                let from = &plane[y * width..][..width];
+                to[pad..pad + width].copy_from_slice(from);
+                for x in (0..pad).chain(width + pad..line) {
+                    if let Some(at) = self.place(x, width) {
+                        to[x] = from[at];
+                    }
+                }
+            }
+        });
+        padded
+    }
+
     /// The gradient of a plane of `height` x `width` from that of the plane with its padding: what
     /// a mirrored value got goes to the value it mirrors, what a zero got is lost.
     pub fn fold(self, padded: &[f32], height: usize, width: usize, plane: &mut [f32]) {

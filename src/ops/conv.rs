@@ -63,6 +63,15 @@ impl FrozenConv {
         }
     }
 
+    /// The same convolution with other values outside the picture.
+    pub fn with_padding(&self, padding: Padding) -> Self {
+        let conv = Conv {
+            padding,
+            ..self.conv
+        };
+        Self::new(&self.weight, &self.bias, conv)
+    }
+
     /// Convolves `x` as [`conv2d`] does.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = Some(&self.bias);
@@ -163,8 +172,7 @@ impl Kernel {
     fn new(weight: &[f32], outputs: usize, geometry: &Geometry, least: usize) -> Self {
         let level = Level::detected();
         let channels = geometry.channels;
-        let zeros = matches!(geometry.padding, Padding::Zero(_));
-        let fits = geometry.kernel == 3 && geometry.stride == 1 && zeros;
+        let fits = geometry.kernel == 3 && geometry.stride == 1;
         if fits && channels.min(outputs) >= least {
             Self::Winograd(WinogradKernel::new(level, weight, outputs, channels))
         } else {
@@ -183,9 +191,16 @@ impl Kernel {
     ) -> Vec<f32> {
         match (self, geometry.padding) {
             (Self::Direct(kernel), _) => kernel.convolve(x, gate, geometry, epilogue),
-            (Self::Winograd(kernel), padding) => {
+            (Self::Winograd(kernel), Padding::Zero(pad)) => {
                 let size = (geometry.height, geometry.width);
-                kernel.convolve(x, gate, size, padding.size(), epilogue)
+                kernel.convolve(x, gate, size, pad, epilogue)
+            }
+            (Self::Winograd(kernel), Padding::Reflect(pad)) => {
+                let (height, width) = (geometry.height, geometry.width);
+                let padded = |values: &[f32]| geometry.padding.padded(values, height, width);
+                let (x, gate) = (padded(x), gate.map(padded));
+                let size = (height + 2 * pad, width + 2 * pad);
+                kernel.convolve(&x, gate.as_deref(), size, 0, epilogue)
             }
         }
     }

@@ -57,7 +57,7 @@ pub fn evaluate(
     let style = photos::read_scaled(&exam.style, size)?;
     let photos = photos::photos_of(exam.photos.as_deref())?;
     let loss = PerceptualLoss::new(
-        Vgg19::read(&exam.vgg19, &device)?,
+        Vgg19::read(&exam.vgg19, &device)?.with_mirrored_rims(),
         &to_tensor(&style, &device)?,
         &recipe.content_layers,
         &recipe.style_layers,

@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
                 .with_context(|| format!("could not go on from `{}`", checkpoint.display()))?;
         }
         let loss = PerceptualLoss::new(
-            Vgg19::read(&job.vgg19, &device)?,
+            Vgg19::read(&job.vgg19, &device)?.with_mirrored_rims(),
             &to_tensor(subject.painting(), &device)?,
             &settings.content_layers,
             &settings.style_layers,

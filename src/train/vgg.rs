@@ -180,6 +180,15 @@ impl Vgg19 {
         self
     }
 
+    /// The same network, to which a picture goes on mirrored beyond its rims. It was trained with zeros there, its mean
+    /// colour, and a painting that is to look right to it turns grey along them, in strips of 8 to 30 pixels.
+    pub fn with_mirrored_rims(mut self) -> Self {
+        for layer in &mut self.layers {
+            layer.conv = layer.conv.with_padding(Padding::Reflect(1));
+        }
+        self
+    }
+
     /// Names of all layers, from shallow to deep.
     pub fn layer_names() -> Vec<String> {
         let names = BLOCKS.iter().enumerate().flat_map(|(block, (_, count))| {
@@ -199,8 +208,8 @@ impl Vgg19 {
         Ok(())
     }
 
-    /// Features after ReLU of the named layers for `rgb` (N, 3, H, W; 0..255; at least 16x16). No
-    /// layer beyond the last named one is computed.
+    /// Features after ReLU of the named layers for `rgb` (N, 3, H, W; 0..255; at least 16x16, with mirrored
+    /// rims 32x32). No layer beyond the last named one is computed.
     pub fn features(&self, rgb: &Tensor, names: &[String]) -> Result<BTreeMap<String, Tensor>> {
         self.features_from(0, &self.input(rgb)?, names)
     }

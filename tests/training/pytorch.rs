@@ -213,3 +213,31 @@ fn weights_of_torchvision_see_the_same_as_those_of_caffe() -> Result<()> {
     );
     Ok(())
 }
+
+/// With zeros around it, a plain picture has rims in VGG19's eyes, and paintings get some.
+#[test]
+fn with_mirrored_rims_a_plain_picture_is_plain_to_its_rims() -> Result<()> {
+    let Some(path) = data(VGG19) else {
+        return Ok(());
+    };
+    let grey = Tensor::full(80f32, (1, 3, 32, 48), &Device::Cpu)?;
+    let layers = ["conv1_1", "conv3_3", "conv5_1"].map(String::from);
+    let spread = |vgg: Vgg19| -> Result<Vec<f32>> {
+        let features = vgg.features(&grey, &layers)?;
+        let spread = features.values().map(|plane| {
+            let plane = plane.flatten_from(2)?;
+            let range = (plane.max(2)? - plane.min(2)?)?.flatten_all()?.max(0)?;
+            let largest = plane.flatten_all()?.max(0)?;
+            Ok((range / largest)?.to_scalar::<f32>()?)
+        });
+        spread.collect()
+    };
+    let vgg = || Vgg19::read(&path, &Device::Cpu);
+    assert!(spread(vgg()?)?.iter().all(|&spread| spread > 0.1));
+    assert!(
+        spread(vgg()?.with_mirrored_rims())?
+            .iter()
+            .all(|&spread| spread < 1e-3)
+    );
+    Ok(())
+}
