@@ -37,14 +37,6 @@ const CONTRAST: f32 = 30.0;
 /// Least deviation that counts: in a picture without any, noise is all there is.
 const LEAST_CONTRAST: f32 = 1.0;
 
-/// Pixels along the right and the lower rim that are painted anew in every frame. What networks get wrong there, where
-/// their strided layers see no mirrored neighbours, would grow from frame to frame, to strips of 30 pixels in other
-/// colours. At the other rims their memory does good.
-const RIM: usize = 8;
-
-/// Shortest side of pictures with such a rim.
-const SMALLEST_WITH_RIM: usize = 64;
-
 /// Part that may be left of what changed from frame to frame where all of it counts as another light.
 const BY_LIGHT: f32 = 0.7;
 
@@ -147,10 +139,6 @@ impl Tracker {
         let field = &mut self.fields[0];
         field.error.iter_mut().for_each(|error| *error *= scale);
         smooth(&mut field.error, field.width, &mut self.line);
-        if size.0.min(size.1) >= SMALLEST_WITH_RIM {
-            let rim = RIM.div_ceil(motion.cells.side);
-            distrust_rim(&mut field.error, field.width, rim);
-        }
         // The vectors change places, so that none is copied and none is new.
         std::mem::swap(&mut motion.across, &mut field.across);
         std::mem::swap(&mut motion.down, &mut field.down);
@@ -236,15 +224,6 @@ fn difference(a: &[f32], b: &[f32], seen: impl Fn(f32) -> f32) -> f32 {
         }
     }
     lanes.iter().sum()
-}
-
-/// Makes the errors of the last cells, `rim` of each row and column, too large to be trusted.
-fn distrust_rim(errors: &mut [f32], width: usize, rim: usize) {
-    let (inner, lower) = errors.split_at_mut(errors.len() - rim * width);
-    lower.fill(2.0 * LIMIT);
-    for row in inner.chunks_exact_mut(width) {
-        row[width - rim..].fill(2.0 * LIMIT);
-    }
 }
 
 /// Weights 1, 2, 1 in both directions; the rim is repeated.

@@ -103,11 +103,7 @@ fn a_picture_without_detail_does_not_move() {
         let motion = track(&frame, &frame).unwrap();
         let Motion { across, down, .. } = &motion;
         assert!(across.iter().chain(down).all(|&v| v == 0.0));
-        let (cells, rim) = (motion.cells, RIM.div_ceil(motion.cells.side));
-        let rows = motion.error.chunks(cells.width).take(cells.height - rim);
-        for row in rows {
-            assert!(row[..cells.width - rim].iter().all(|&v| v == 0.0));
-        }
+        assert!(motion.error.iter().all(|&v| v == 0.0));
     }
 }
 
@@ -133,15 +129,7 @@ fn every_size_works_and_a_still_picture_stays_what_it_is() {
         let carried = carry(&frame, &motion);
         assert_eq!((carried.width, carried.height), (width, height));
         assert!(carried.pixels == frame.pixels, "{width}x{height}");
-        let rim = match width.min(height) < SMALLEST_WITH_RIM {
-            true => 0,
-            false => RIM + 2 * cells.side,
-        };
-        for (i, valid) in carried.valid.iter().enumerate() {
-            let inner = i % width + rim < width && i / width + rim < height;
-            assert!(*valid == 255 || !inner, "{width}x{height} at {i}");
-        }
-        assert!(rim == 0 || carried.valid.iter().rev().take(4 * width).all(|&v| v == 0));
+        assert!(carried.valid.iter().all(|&v| v == 255), "{width}x{height}");
     }
     assert!(track(&Frame::new(0, 0), &Frame::new(0, 0)).is_none());
 }
@@ -165,7 +153,7 @@ fn a_carried_picture_is_the_moved_picture_and_what_comes_from_outside_is_invalid
             count += 1;
         }
     }
-    assert!(count > width * height * 17 / 20, "{count} valid");
+    assert!(count > width * height * 9 / 10, "{count} valid");
     let mean = sum / f64::from(3 * count as u32);
     assert!(mean < 3.0, "mean difference {mean}");
 }
@@ -184,9 +172,7 @@ fn what_was_covered_is_invalid() {
         }
     }
     let carried = carry(&covered, &track(&covered, &free).unwrap());
-    let inner = carried.valid.chunks(320).take(200);
-    let invalid = inner.flat_map(|row| &row[..280]).filter(|&&v| v == 0);
-    let invalid = invalid.count();
+    let invalid = carried.valid.iter().filter(|&&v| v == 0).count();
     assert!((4000..9000).contains(&invalid), "{invalid} of 6400");
     assert_eq!(carried.valid[120 * 320 + 140], 0);
     assert_eq!(carried.valid[20 * 320 + 20], 255);
@@ -241,11 +227,11 @@ fn cuts_between_dark_scenes_are_seen_and_fades_are_none() {
     for part in [0.1, 0.2, 0.5] {
         let [dark, cut] = [&first, &other].map(|frame| dimmed(frame, part));
         assert!(valid(&dark, &cut) < 0.1, "a cut at {part}");
-        assert!(valid(&dark, &dark) > 0.9, "a still at {part}");
+        assert_eq!(valid(&dark, &dark), 1.0, "a still at {part}");
         let pan = dimmed(&draw(320, 240, |x, y| (x + 4.0, y + 2.0)), part);
         assert!(valid(&dark, &pan) > 0.8, "a pan at {part}");
         let fading = valid(&dark, &dimmed(&first, part * 0.8));
-        assert!(fading > 0.9, "a fade at {part}: {fading}");
+        assert!(fading > 0.95, "a fade at {part}: {fading}");
     }
 }
 
