@@ -41,7 +41,7 @@ pub struct Conv {
 /// `conv` says so. The result is (N, O, (H + 2 pad - K) / stride + 1, ...). Gradients of `weight`
 /// and `bias` are computed only where they are tracked. Fails where a size does not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Result<Tensor> {
-    convolution(x, weight, bias, conv, &Arc::default())
+    convolution(x, weight, bias, conv, None)
 }
 
 /// A convolution whose kernel never changes: what is computed from it is computed once.
@@ -75,7 +75,7 @@ impl FrozenConv {
     /// Convolves `x` as [`conv2d`] does.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = Some(&self.bias);
-        convolution(x, &self.weight, bias, self.conv, &self.kernels)
+        convolution(x, &self.weight, bias, self.conv, Some(&self.kernels))
     }
 }
 
@@ -84,8 +84,9 @@ fn convolution(
     weight: &Tensor,
     bias: Option<&Tensor>,
     conv: Conv,
-    kernels: &Arc<Kernels>,
+    frozen: Option<&Arc<Kernels>>,
 ) -> Result<Tensor> {
+    let kernels = frozen.cloned().unwrap_or_default();
     let geometry = check(x, weight, bias, conv)?;
     let bias = match bias {
         Some(bias) => bias.contiguous()?,
@@ -101,7 +102,8 @@ fn convolution(
         outputs: weight.dim(0)?,
         relu: conv.relu,
         tracked: [x, weight, &bias].iter().any(|tensor| tensor.track_op()),
-        kernels: kernels.clone(),
+        frozen: frozen.is_some(),
+        kernels,
     };
     x.contiguous()?
         .apply_op3(&weight.contiguous()?, &bias, operator)
@@ -149,6 +151,7 @@ struct Convolution {
     outputs: usize,
     relu: bool,
     tracked: bool, // whether a gradient will come back
+    frozen: bool,  // whether the kernel never changes
     kernels: Arc<Kernels>,
 }
 
@@ -229,6 +232,13 @@ impl CustomOp3 for Convolution {
         let (kernel, least) = match self.tracked {
             true => (&self.kernels.tracked, TRACKED_WINOGRAD_CHANNELS),
             false => (&self.kernels.untracked, WINOGRAD_CHANNELS),
+        };
+        // Networks that paint mirror, too: their norms multiply what the transforms round in plain pictures.
+        let mirrors = matches!(geometry.padding, Padding::Reflect(_));
+        let least = if mirrors && !self.frozen {
+            usize::MAX
+        } else {
+            least
         };
         let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry, least));
         let y = kernel.convolve(values(x, x_layout)?, None, geometry, epilogue);
