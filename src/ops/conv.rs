@@ -65,10 +65,8 @@ impl FrozenConv {
 
     /// The same convolution with other values outside the picture.
     pub fn with_padding(&self, padding: Padding) -> Self {
-        let conv = Conv {
-            padding,
-            ..self.conv
-        };
+        let mut conv = self.conv;
+        conv.padding = padding;
         Self::new(&self.weight, &self.bias, conv)
     }
 
@@ -192,14 +190,13 @@ impl Kernel {
         geometry: &Geometry,
         epilogue: Epilogue,
     ) -> Vec<f32> {
+        let (height, width) = (geometry.height, geometry.width);
         match (self, geometry.padding) {
             (Self::Direct(kernel), _) => kernel.convolve(x, gate, geometry, epilogue),
             (Self::Winograd(kernel), Padding::Zero(pad)) => {
-                let size = (geometry.height, geometry.width);
-                kernel.convolve(x, gate, size, pad, epilogue)
+                kernel.convolve(x, gate, (height, width), pad, epilogue)
             }
             (Self::Winograd(kernel), Padding::Reflect(pad)) => {
-                let (height, width) = (geometry.height, geometry.width);
                 let padded = |values: &[f32]| geometry.padding.padded(values, height, width);
                 let (x, gate) = (padded(x), gate.map(padded));
                 let size = (height + 2 * pad, width + 2 * pad);
@@ -229,17 +226,13 @@ impl CustomOp3 for Convolution {
         };
         let weight = values(weight, weight_layout)?;
         let (outputs, geometry) = (self.outputs, &self.geometry);
-        let (kernel, least) = match self.tracked {
+        let (kernel, mut least) = match self.tracked {
             true => (&self.kernels.tracked, TRACKED_WINOGRAD_CHANNELS),
             false => (&self.kernels.untracked, WINOGRAD_CHANNELS),
         };
-        // Networks that paint mirror, too: their norms multiply what the transforms round in plain pictures.
-        let mirrors = matches!(geometry.padding, Padding::Reflect(_));
-        let least = if mirrors && !self.frozen {
-            usize::MAX
-        } else {
-            least
-        };
+        if matches!(geometry.padding, Padding::Reflect(_)) && !self.frozen {
+            least = usize::MAX; // networks that paint: their norms multiply what the transforms round
+        }
         let kernel = kernel.get_or_init(|| Kernel::new(weight, outputs, geometry, least));
         let y = kernel.convolve(values(x, x_layout)?, None, geometry, epilogue);
         let (height, width) = self.geometry.output();
